@@ -1,0 +1,52 @@
+"""The errors that this package raises; each is also the built-in or PyMySQL error
+that existing ``except`` clauses expect.
+"""
+
+from __future__ import annotations
+
+import pymysql.err
+
+
+class MySQLPoolError(Exception):
+    """Base of every error of this package."""
+
+
+class ConfigError(MySQLPoolError, ValueError):
+    """A setting is unknown, wrong, or contradicts another; the text names its key."""
+
+
+class NotInitializedError(MySQLPoolError, RuntimeError):
+    """There is no pool here: no app context, no extension, or no such bind."""
+
+
+class PoolError(MySQLPoolError, pymysql.err.OperationalError):
+    """The pool has no connection to lend."""
+
+
+class PoolTimeout(PoolError):
+    """No connection could be had within the timeout, or none can be had now because
+    the server was just found unreachable.
+
+    ``__cause__`` is the last failure to connect, and ``None`` where the pool was
+    simply in use: that tells "database down" from "pool too small".
+    """
+
+
+class PoolFull(PoolError):
+    """``MAX_WAITING`` callers wait for a connection already."""
+
+
+class PoolClosed(PoolError):
+    """The pool was closed."""
+
+
+class StaleConnectionError(MySQLPoolError, pymysql.err.InterfaceError):
+    """A connection, or a cursor of it, was used after its return to the pool, or in
+    a process other than the one that opened it.
+    """
+
+
+class ConnectionBusyError(MySQLPoolError, pymysql.err.InterfaceError):
+    """A second thread, greenlet or task used a connection while an exchange with the
+    server was under way; nothing was sent.
+    """
