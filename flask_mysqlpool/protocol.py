@@ -1,0 +1,221 @@
+"""The one room for PyMySQL's private parts: status flags, commands sent ahead, time
+limits over whole exchanges.
+
+What is used here that PyMySQL does not document is checked against the installed
+version by ``tests/test_protocol.py``.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import struct
+import time
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterable
+
+from pymysql import err
+from pymysql.connections import Connection
+from pymysql.connections import MySQLResult
+from pymysql.constants import COMMAND
+
+# MySQL client/server protocol, capability flags and status flags.
+CLIENT_SESSION_TRACK = 1 << 23
+IN_TRANS = 0x0001
+MORE_RESULTS = 0x0008
+SESSION_STATE_CHANGED = 0x4000
+
+COM_QUIT = COMMAND.COM_QUIT
+COM_INIT_DB = COMMAND.COM_INIT_DB
+COM_QUERY = COMMAND.COM_QUERY
+COM_RESET_CONNECTION = 0x1F  # PyMySQL calls this number COM_END
+
+Command = tuple[int, bytes]
+
+_EOF = struct.Struct("<xHH")
+
+
+class TrackedResult(MySQLResult):
+    """A result that keeps the flags of the EOF packet, which PyMySQL drops."""
+
+    connection: t.Any
+    unbuffered_active: bool
+    has_next: t.Any
+    message: t.Any
+
+    def _check_packet_is_eof(self, packet: t.Any) -> bool:
+        # MySQL client/server protocol, EOF_Packet
+        data = packet.get_all_data()
+        if data[0] != 0xFE or len(data) >= 9:
+            return False
+        self.warning_count, status = _EOF.unpack_from(data)
+        self.has_next = status & MORE_RESULTS
+        self.connection.note(status, self.warning_count)
+        return True
+
+    def disown(self) -> None:
+        """Let go of a connection that is being closed: its rows are not read."""
+        self.unbuffered_active = False
+        self.connection = None
+
+
+def _info(message: bytes) -> bytes:
+    """Return the text in an OK packet of a tracked session: a length-encoded string
+    (MySQL client/server protocol, OK_Packet), with session information behind it.
+    """
+    if not message:
+        return message
+    if message[0] < 0xFB:
+        return message[1 : 1 + message[0]]
+    (length,) = struct.unpack_from("<H", message, 1)
+    return message[3 : 3 + length]
+
+
+if t.TYPE_CHECKING:
+    _Connection = Connection[t.Any]  # generic in its stubs only
+else:
+    _Connection = Connection
+
+
+class WireConnection(_Connection):
+    """A PyMySQL connection whose status flags are kept, that can send commands before
+    it reads the answers, and whose exchanges can be given a deadline.
+    """
+
+    # The written contract with PyMySQL.
+    server_status: int
+    server_capabilities: int
+    client_flag: int
+    connect_timeout: float | None
+    _sock: socket.socket | None
+    _rfile: t.Any
+    _result: t.Any
+    _next_seq_id: int
+    _read_timeout: float | None
+    _write_timeout: float | None
+    _write_bytes: Callable[[bytes], None]
+    _force_close: Callable[[], None]
+
+    _deadline: float | None = None
+    _poll: select.poll | None = None
+    _unanswered = 0
+    tracked = False
+
+    def note(self, status: int, warnings: int) -> None:
+        """Take note of the status flags of an OK or EOF packet."""
+        self.server_status = status
+
+    @property
+    def in_exchange(self) -> bool:
+        """Whether the server still has rows or results for us."""
+        result = self._result
+        return result is not None and bool(result.unbuffered_active or result.has_next)
+
+    def send_ahead(self, commands: Iterable[Command]) -> None:
+        """Send commands whose answers :meth:`read_ahead` will read."""
+        commands = list(commands)
+        packets = (
+            struct.pack("<iB", len(data) + 1, command) + data
+            for command, data in commands
+        )
+        self._unanswered = len(commands)
+        self._write_bytes(b"".join(packets))
+
+    def read_ahead(self) -> None:
+        """Read the answers to the commands sent ahead.
+
+        :raise pymysql.Error: the server refused one, or is gone.
+        """
+        while self._unanswered:
+            self._next_seq_id = 1
+            self._refresh_limit()
+            self._read_query_result()
+            while self._result.has_next:
+                self._read_query_result()
+            self._unanswered -= 1
+        self._result = None
+
+    def quiet(self) -> bool:
+        """Return whether nothing has come in that was not asked for, the end of the
+        connection included. Costs no round trip.
+        """
+        if self._sock is None or self._poll is None:
+            return False
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return False
+        return not self._poll.poll(0)
+
+    def limit(self, deadline: float | None) -> None:
+        """Let the exchanges from here on end by ``deadline``, on the monotonic clock;
+        ``None`` lifts the limit.
+        """
+        if self._deadline is None:
+            self._own_timeouts = (self._read_timeout, self._write_timeout)
+        self._deadline = deadline
+        if deadline is None:
+            self._read_timeout, self._write_timeout = self._own_timeouts
+        else:
+            self._refresh_limit()
+
+    def abandon(self) -> None:
+        """Close the socket without a word to the server."""
+        if self._result is not None:
+            self._result.disown()
+        self._force_close()
+
+    def quit(self, deadline: float) -> None:
+        """Take leave of the server (COM_QUIT) and close the socket."""
+        try:
+            self.limit(deadline)
+            self.read_ahead()  # unread, the answers would turn our leave into a reset
+            self._write_bytes(struct.pack("<iB", 1, COM_QUIT))
+        except (err.Error, OSError):
+            pass  # there is nobody to take leave of
+        finally:
+            self.abandon()
+
+    # PyMySQL's own methods, called by it.
+
+    def connect(self, sock: t.Any = None) -> None:
+        super().connect(sock)
+        self._poll = select.poll()
+        self._poll.register(t.cast(socket.socket, self._sock), select.POLLIN)
+
+    def _get_server_information(self) -> None:
+        self._refresh_limit()
+        super()._get_server_information()  # type: ignore[misc]  # not in the stubs
+
+    def _request_authentication(self) -> None:
+        self._refresh_limit()
+        self.tracked = bool(self.server_capabilities & CLIENT_SESSION_TRACK)
+        if self.tracked:
+            self.client_flag |= CLIENT_SESSION_TRACK
+        super()._request_authentication()  # type: ignore[misc]  # not in the stubs
+        self._refresh_limit()
+
+    def _read_ok_packet(self) -> t.Any:
+        ok = super()._read_ok_packet()  # type: ignore[misc]  # not in the stubs
+        self.note(ok.server_status, ok.warning_count)
+        return ok
+
+    def _read_query_result(self, unbuffered: bool = False) -> t.Any:
+        self._result = None
+        result = TrackedResult(self)
+        if unbuffered:
+            result.init_unbuffered_query()
+        else:
+            result.read()
+        self._result = result
+        if result.server_status is not None:  # an OK packet
+            self.note(result.server_status, result.warning_count)
+            if self.tracked:
+                result.message = _info(result.message or b"")
+        return result.affected_rows
+
+    def _refresh_limit(self) -> None:
+        """Give the next reads and writes what is left until the deadline."""
+        if self._deadline is not None:
+            left = max(0.001, self._deadline - time.monotonic())
+            self._read_timeout = self._write_timeout = left
