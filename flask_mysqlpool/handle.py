@@ -1,0 +1,388 @@
+"""What a borrower holds: a connection for one checkout, and its cursors.
+
+The rule of this room: after the return, or in another process, or while another
+thread is in an exchange, no byte reaches the server.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pymysql import err
+from pymysql.cursors import Cursor
+from pymysql.cursors import SSCursor
+
+from .connection import Connection
+from .errors import ConnectionBusyError
+from .errors import StaleConnectionError
+
+_C = t.TypeVar("_C", bound=Cursor)
+_P = t.ParamSpec("_P")
+_R = t.TypeVar("_R")
+
+# What PyMySQL's connection tells without talking to the server.
+_READABLE = frozenset(
+    """affected_rows autocommit_mode bind_address character_set_name charset client_flag
+    collation cursorclass db decoders encoders encoding get_autocommit get_host_info
+    get_proto_info get_server_info host host_info insert_id literal max_allowed_packet
+    port protocol_version server_capabilities server_charset server_language
+    server_status server_thread_id server_version sql_mode ssl thread_id unix_socket
+    use_unicode user Warning Error InterfaceError DatabaseError DataError
+    OperationalError IntegrityError InternalError ProgrammingError
+    NotSupportedError""".split()
+)
+
+
+class Lender(t.Protocol):
+    """Who takes a connection back; see :class:`~flask_mysqlpool.pool.Pool`."""
+
+    def give_back(self, lease: int) -> None: ...
+
+    def lost(self, lease: int) -> None: ...
+
+
+class PooledConnection:
+    """A connection out of the pool, for one checkout.
+
+    It has the interface of :class:`pymysql.connections.Connection`. It goes back to
+    the pool with :meth:`close` or at the end of a ``with`` block; from then on it and
+    its cursors raise :exc:`~flask_mysqlpool.StaleConnectionError`.
+    """
+
+    __slots__ = ("_lease", "_lender", "_raw", "__weakref__")
+
+    def __init__(self, lender: Lender, raw: Connection) -> None:
+        self._lender = lender
+        self._lease = raw.lease
+        self._raw: Connection | None = raw
+
+    def __enter__(self) -> PooledConnection:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if self._raw is not None:
+            self._lender.lost(self._lease)
+
+    def __repr__(self) -> str:
+        state = "returned" if self._raw is None else f"lease {self._lease}"
+        return f"<{type(self).__name__} {state}>"
+
+    def __getattr__(self, name: str) -> t.Any:
+        if name not in _READABLE:
+            raise AttributeError(
+                f"a pooled connection has no attribute {name!r}: what would outlive"
+                " the checkout is out of reach"
+            )
+        return getattr(self._lent(), name)
+
+    @property
+    def open(self) -> bool:
+        """Whether the connection is lent and its socket is open."""
+        return self._raw is not None and self._raw.open
+
+    @property
+    def returned(self) -> bool:
+        """Whether the connection went back to the pool."""
+        return self._raw is None
+
+    @property
+    def _result(self) -> t.Any:  # read by PyMySQL's cursors
+        return self._lent()._result
+
+    def cursor(self, cursor: type[_C] | None = None) -> _C:
+        """Create a cursor.
+
+        :param cursor: its class; without it that of the settings.
+        """
+        kind = cursor or self._lent().cursorclass
+        bound = _BOUND.get(kind) or _bind(kind)
+        return t.cast(_C, bound(t.cast(t.Any, self)))
+
+    def commit(self) -> None:
+        """Commit the transaction.
+
+        :raise pymysql.err.ProgrammingError: within ``transaction()``, which does it.
+        """
+        self._outside_block("commit()")
+        self._exchange(Connection.commit)
+
+    def rollback(self) -> None:
+        """Roll the transaction back.
+
+        :raise pymysql.err.ProgrammingError: within ``transaction()``, which does it.
+        """
+        self._outside_block("rollback()")
+        self._exchange(Connection.rollback)
+
+    def begin(self) -> None:
+        """Begin a transaction.
+
+        :raise pymysql.err.ProgrammingError: within ``transaction()``, which did it.
+        """
+        self._outside_block("begin()")
+        self._exchange(Connection.begin)
+
+    def close(self) -> None:
+        """Return the connection to the pool; a second time does nothing.
+
+        What was not committed is rolled back. Never raises.
+        """
+        if self._raw is not None:
+            self._raw = None
+            self._lender.give_back(self._lease)
+
+    def ping(self, reconnect: bool = False) -> None:
+        """Ask the server whether the connection lives.
+
+        :param reconnect: without effect: a connection that was lost took its
+            transaction along, and the next checkout gets a new one.
+        """
+        self._exchange(Connection.ping, False)
+
+    def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
+        """Send a statement and read its result (used by cursors)."""
+        raw = self._enter()
+        try:
+            return raw.query(sql, unbuffered)
+        except BaseException as error:
+            raw.failed(error)
+            raise
+        finally:
+            raw.turn.release()
+
+    def next_result(self, unbuffered: bool = False) -> int:
+        return self._exchange(Connection.next_result, unbuffered)
+
+    def select_db(self, db: str) -> None:
+        self._exchange(Connection.select_db, db)
+
+    def show_warnings(self) -> t.Any:
+        return self._exchange(Connection.show_warnings)
+
+    def set_character_set(self, charset: str, collation: str | None = None) -> None:
+        self._exchange(Connection.set_character_set, charset, collation)
+
+    def autocommit(self, value: bool) -> None:
+        self._exchange(Connection.autocommit, value)
+
+    def kill(self, thread_id: int) -> None:
+        self._exchange(Connection.kill, thread_id)
+
+    def escape(self, obj: object, mapping: t.Any = None) -> str:
+        return self._lent().escape(obj, mapping)
+
+    def escape_string(self, s: str) -> str:
+        return self.escape(s)[1:-1]
+
+    @contextmanager
+    def transaction(self) -> Iterator[PooledConnection]:
+        """Run the block as a transaction: committed at its end, rolled back on any
+        exception. Within another such block it is a savepoint.
+
+        :raise pymysql.err.OperationalError: at the latest at the block's end, where
+            the server has rolled the transaction back (a deadlock, say), even if the
+            block swallowed that error.
+        :raise pymysql.err.ProgrammingError: the connection has uncommitted changes
+            when the outermost block begins, or the block was ended from within, by a
+            statement that commits.
+        """
+        depth = self._begin_block()
+        try:
+            yield self
+        except BaseException:
+            self._roll_back_block(depth)
+            raise
+        self._end_block(depth)
+
+    def _begin_block(self) -> int:
+        raw = self._lent()
+        depth = raw.depth
+        if depth:
+            self._exchange(Connection.query, f"SAVEPOINT {_savepoint(depth)}")
+        else:
+            if raw.uncommitted:
+                raise err.ProgrammingError(
+                    "transaction() would commit changes that were made before it:"
+                    " commit() or rollback() them first"
+                )
+            self._exchange(Connection.begin)
+        raw.depth = depth + 1
+        return depth
+
+    def _end_block(self, depth: int) -> None:
+        try:
+            if depth:
+                self._exchange(
+                    Connection.query, f"RELEASE SAVEPOINT {_savepoint(depth)}"
+                )
+            else:
+                raw = self._lent()
+                ended = not raw.in_transaction
+                self._exchange(Connection.commit)
+                if ended:
+                    raise err.ProgrammingError(
+                        "the transaction was ended within its block, by a statement"
+                        " that commits or rolls back (DDL does); what the block did"
+                        " is not all or nothing"
+                    )
+        except BaseException:
+            self._roll_back_block(depth)
+            raise
+        self._lent().depth = depth
+
+    def _roll_back_block(self, depth: int) -> None:
+        """Undo the block. An error here says no more than the one under way: where
+        the connection is lost or returned, nothing was committed.
+        """
+        raw = self._raw
+        if raw is None:
+            return
+        try:
+            if depth:
+                self._exchange(
+                    Connection.query, f"ROLLBACK TO SAVEPOINT {_savepoint(depth)}"
+                )
+            else:
+                raw.trouble = raw.doomed = None
+                self._exchange(Connection.rollback)
+        except err.Error as error:
+            if depth:  # what the block did may still be part of the outer one
+                raw.trouble = raw.trouble or error
+                raw.doomed = raw.doomed or error
+        raw.depth = depth
+
+    def _exchange(
+        self,
+        call: Callable[t.Concatenate[Connection, _P], _R],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _R:
+        """Call a method of the connection that talks to the server."""
+        raw = self._enter()
+        try:
+            return call(raw, *args, **kwargs)
+        except BaseException as error:
+            raw.failed(error)
+            raise
+        finally:
+            raw.turn.release()
+
+    def _enter(self) -> Connection:
+        """Begin an exchange: take the connection's turn, or raise."""
+        raw = self._raw
+        if raw is None or raw.pid != os.getpid():
+            raise _stale(raw)
+        if not raw.turn.acquire(False):
+            raise _busy()
+        if raw.lease != self._lease:  # returned by another thread just now
+            raw.turn.release()
+            raise _stale(None)
+        try:
+            if raw.unread_by and raw.in_exchange:
+                if raw.unread_by != threading.get_ident():
+                    raise _busy()
+            if raw.trouble is not None:
+                raw.check_transaction()
+        except BaseException:
+            raw.turn.release()
+            raise
+        return raw
+
+    def _lent(self) -> Connection:
+        raw = self._raw
+        if raw is None:
+            raise _stale(None)
+        return raw
+
+    def _outside_block(self, what: str) -> None:
+        if self._lent().depth:
+            raise err.ProgrammingError(
+                f"{what} within a transaction() block, which commits at its end and"
+                " rolls back on an exception"
+            )
+
+
+class BoundCursor(Cursor):
+    """What each cursor of a pooled connection has in front of its own class: it dies
+    with the checkout.
+    """
+
+    connection: t.Any
+    _result: t.Any
+
+    def _check_executed(self) -> None:
+        if self.connection is not None:
+            self.connection._lent()
+        super()._check_executed()  # type: ignore[misc]  # not in the stubs
+
+    def close(self) -> None:
+        if self.connection is not None and self.connection._raw is None:
+            self.connection = None  # nothing is left to be read
+        super().close()
+
+
+class BoundSSCursor(BoundCursor):
+    """The same for unbuffered cursors, which talk to the server as they are read."""
+
+    def read_next(self) -> t.Any:
+        def read(raw: Connection) -> t.Any:
+            return super(BoundSSCursor, self).read_next()  # type: ignore[misc]  # of SSCursor
+
+        if self.connection is None:
+            raise err.ProgrammingError("cursor closed")
+        return self.connection._exchange(read)
+
+    def close(self) -> None:
+        """Read what is left of the rows, as PyMySQL does."""
+        connection = self.connection
+        if connection is not None and connection._raw is not None:
+            result = self._result
+            if result is not None and result is connection._result:
+                connection._exchange(lambda raw: result._finish_unbuffered_query())
+        super().close()
+
+    def __del__(self) -> None:
+        """Leave unread rows alone: to read them here would block whoever happens to
+        collect garbage. The return discards the connection.
+        """
+
+
+_BOUND: dict[type[Cursor], type[Cursor]] = {}
+
+
+def _bind(kind: type[Cursor]) -> type[Cursor]:
+    front = BoundSSCursor if issubclass(kind, SSCursor) else BoundCursor
+    bound = t.cast("type[Cursor]", type(kind.__name__, (front, kind), {}))
+    bound.__module__, bound.__qualname__ = kind.__module__, kind.__qualname__
+    return _BOUND.setdefault(kind, bound)
+
+
+def _savepoint(depth: int) -> str:
+    return f"flask_mysqlpool_{depth}"
+
+
+def _stale(raw: Connection | None) -> StaleConnectionError:
+    if raw is not None:
+        return StaleConnectionError(
+            f"this connection was opened in process {raw.pid} and cannot be used in"
+            f" process {os.getpid()}: take one with get_db() after the fork"
+        )
+    return StaleConnectionError(
+        "this connection went back to the pool: take another with get_db(), and keep"
+        " neither it nor a cursor longer than the request or the with block"
+    )
+
+
+def _busy() -> ConnectionBusyError:
+    return ConnectionBusyError(
+        "another thread is using this connection: give each thread a connection of"
+        " its own, with pool.connection()"
+    )
