@@ -1,0 +1,250 @@
+"""From a place in the pool to a connection that can be lent: waiting, checking,
+opening.
+
+The rule of this room: every wait, for a place or on the network, is outside the lock
+and within the one deadline of the checkout; and however it ends, no place is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import typing as t
+from collections.abc import Callable
+
+from pymysql import err
+from pymysql.constants import ER
+
+from .config import Settings
+from .connection import Connection
+from .connection import Opener
+from .connection import refused_by_server
+from .errors import PoolTimeout
+from .places import Place
+from .places import Places
+from .places import Waiter
+
+logger = logging.getLogger(__name__)
+
+JITTER = 0.1  # lifetimes end up to this share early
+FAREWELL = 1.0  # seconds that a leave-taking may take
+BUSY_PAUSE = 0.05  # seconds between tries at a server with too many connections
+
+# "Too many connections", of the server, of the user, of the user's resources.
+_SERVER_FULL = (ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED)
+
+
+class Lending(Places):
+    """Places with somebody who opens, checks and closes the connections in them."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        super().__init__(settings.max_size, settings.max_waiting)
+        self.name = name
+        self.settings = settings
+        self.on_first_use: list[Callable[[t.Any], None]] = []
+        self.on_need: Callable[[], None] = lambda: None
+        self._opener = Opener(settings)
+        self._used = False
+        self._ping_after = settings.ping_after
+        self._timeout = settings.timeout
+
+    def _obtain(
+        self, grant: Connection | Place | Waiter, began: float, limit: float
+    ) -> Connection:
+        """Wait for a grant and open a connection where it is a place. A connection
+        that comes in here was found unfit: its place is left.
+        """
+        end = began + limit
+        deadline = began + (limit or self.settings.connect_timeout)
+        place: Connection | Place
+        place = self._wait(grant, end) if isinstance(grant, Waiter) else Place.FREE
+        while True:
+            if isinstance(place, Connection) and self._fit(place, began, limit):
+                connection = place
+                break
+            try:
+                connection = self._open(deadline)
+            except err.OperationalError as error:
+                if not error.args or error.args[0] not in _SERVER_FULL:
+                    raise
+                place = self._wait_in_front(began, end, error)
+            else:
+                self._fill(connection, time.monotonic())
+                break
+        connection.waited = time.monotonic() - began
+        return connection
+
+    def _wait(self, waiter: Waiter, end: float) -> Connection | Place:
+        try:
+            waiter.wait(end - time.monotonic())
+        except BaseException:
+            self._decline(self._leave_queue(waiter))
+            raise
+        grant = self._leave_queue(waiter)
+        if isinstance(grant, Exception):
+            raise grant
+        if grant is None:
+            raise self._timed_out(None, end - waiter.since)
+        return grant
+
+    def _wait_in_front(
+        self, since: float, end: float, failure: Exception
+    ) -> Connection | Place:
+        """Wait at the head of the queue, trying again now and then: the server may
+        have room before anybody returns a connection here.
+        """
+        waiter = self._rejoin(since)
+        grant = None
+        try:
+            while grant is None:
+                left = end - time.monotonic()
+                if left <= 0:
+                    break
+                waiter.wait(min(left, BUSY_PAUSE * random.uniform(0.5, 1.5)))
+                grant = self._take_first(waiter)
+        except BaseException:
+            self._decline(self._leave_queue(waiter))
+            raise
+        if grant is None:
+            grant = self._leave_queue(waiter)
+        if isinstance(grant, Exception):
+            raise grant
+        if grant is None:
+            raise self._timed_out(failure, end - since)
+        return grant
+
+    def _decline(self, grant: Connection | Place | Exception | None) -> None:
+        """Give back what was handed to a caller that was interrupted."""
+        if isinstance(grant, Connection):
+            self._lent.pop(grant.lease, None)
+            self._finish_return(grant, "")
+        elif isinstance(grant, Place):
+            self._vacate()
+
+    def _fit(self, connection: Connection, began: float, limit: float) -> bool:
+        """Look whether a connection can be lent; if not, close it, keep its place."""
+        try:
+            reason = self._fault(connection, began, limit)
+        except BaseException:
+            self._lent.pop(connection.lease, None)
+            self._finish_return(connection, "broken")
+            raise
+        if not reason:
+            return True
+        self._exchange_for_place(connection, reason)
+        try:
+            self._close(connection, reason)
+        except BaseException:
+            self._vacate()
+            raise
+        return False
+
+    def _fault(self, connection: Connection, began: float, limit: float) -> str:
+        """Return why a connection cannot be lent, empty where it can."""
+        now = connection.lent_at
+        if reason := self._retirement_at_rest(connection, now):
+            return reason
+        ping = now - connection.rested_at >= self._ping_after
+        if not ping and not connection.resetting:
+            return "" if connection.quiet() else "dead"
+        # Half of what is left: there must be time to open another.
+        left = began + (limit or self.settings.connect_timeout) - time.monotonic()
+        deadline = time.monotonic() + left / 2
+        return "" if connection.ready(deadline, ping) else "dead"
+
+    def _open(self, deadline: float) -> Connection:
+        """Open a connection in a reserved place, which is given back if that fails."""
+        started = time.monotonic()
+        generation = self._generation
+        try:
+            self._begin_use()
+            with self._lock:
+                refused = self._outage.begin_try(started)
+            if refused is not None:
+                raise self._timed_out(refused, 0)
+            connection = self._opener.open(deadline)
+        except PoolTimeout:
+            self._vacate()
+            raise
+        except BaseException as error:
+            unreachable = _unreachable(error)
+            with self._lock:
+                if unreachable is not None:
+                    self._outage.failed(unreachable, time.monotonic())
+                else:
+                    self._outage.give_up_try()
+            self._vacate()
+            if unreachable is not None:
+                raise self._timed_out(unreachable, deadline - started) from error
+            raise
+        connection.generation = generation
+        connection.uses_allowed = self.settings.max_usage or float("inf")
+        if self.settings.max_lifetime:
+            lifetime = self.settings.max_lifetime * random.uniform(1 - JITTER, 1)
+            connection.expires_at = time.monotonic() + lifetime
+        logger.debug("pool %r: opened a connection", self.name)
+        return connection
+
+    def _begin_use(self) -> None:
+        """Tell those who asked that this process uses the pool."""
+        if self._used:
+            return
+        self._used = True
+        for hook in self.on_first_use:
+            try:
+                hook(self)
+            except Exception:
+                logger.exception("pool %r: a hook of its first use failed", self.name)
+
+    def _timed_out(self, cause: Exception | None, limit: float) -> PoolTimeout:
+        with self._lock:
+            self._timeouts += 1
+        reading = self._reading(time.monotonic())
+        if cause is not None:
+            what = f"the server cannot be reached: {cause}"
+        else:
+            what = f"no connection within {limit:g} s"
+        error = PoolTimeout(
+            f"pool {self.name!r}: {what} (size {reading.size} of {reading.max_size},"
+            f" in use {reading.in_use}, idle {reading.idle}, waiting"
+            f" {reading.waiting}{self._oldest_holder()})"
+        )
+        error.__cause__ = cause
+        return error
+
+    def _oldest_holder(self) -> str:
+        lent = list(self._lent.values())
+        oldest = min(lent, key=lambda c: c.lent_at, default=None)
+        if oldest is None:
+            return ""
+        held = time.monotonic() - oldest.lent_at
+        return f", the oldest held for {held:.1f} s by {who(oldest)}"
+
+    def _finish_return(self, connection: Connection, reason: str) -> None:
+        reason = self._accept_back(connection, time.monotonic(), reason)
+        if reason:
+            self._close(connection, reason)
+            self.on_need()
+
+    def _close(self, connection: Connection, reason: str) -> None:
+        logger.debug("pool %r: closed a connection: %s", self.name, reason)
+        if reason in ("broken", "dead", "lost"):
+            connection.abandon()
+        else:
+            connection.quit(time.monotonic() + FAREWELL)
+
+
+def _unreachable(error: BaseException) -> Exception | None:
+    """Return the error if it says that there is no server to talk to."""
+    if not isinstance(error, err.Error) or refused_by_server(error):
+        return None
+    return error
+
+
+def who(connection: Connection) -> str:
+    """Return who holds a connection, in words."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    thread = f"thread {names.get(connection.thread, connection.thread)}"
+    return f"{connection.holder} in {thread}" if connection.holder else thread

@@ -1,0 +1,304 @@
+"""The pool's state: its places, who holds them and who waits for one.
+
+The rule of this room: state changes under the lock, nothing here waits or talks to
+the server, and whoever frees a place hands it to the first in line. What must be
+closed is returned to the caller, who does it outside the lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections import deque
+from enum import Enum
+
+import pymysql
+from dbutils.pooled_db import PooledDB
+
+from .connection import Connection
+from .errors import PoolClosed
+from .errors import PoolFull
+from .outage import Outage
+from .stats import Histogram
+from .stats import PoolStats
+
+# A connection that came back less than this ago, in seconds, may have the answer to
+# its reset still on its way; others are lent first.
+SETTLING = 0.01
+
+
+class Place(Enum):
+    """A reserved place in the pool: its owner opens a connection in it."""
+
+    FREE = "free"
+
+
+class Waiter:
+    """A place in the queue, which is handed a connection, a place or an error."""
+
+    __slots__ = ("_woken", "grant", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        self.grant: Connection | Place | Exception | None = None
+        self._woken = threading.Lock()
+        self._woken.acquire()
+
+    def give(self, grant: Connection | Place | Exception) -> None:
+        self.grant = grant
+        self._woken.release()
+
+    def wait(self, seconds: float) -> None:
+        self._woken.acquire(timeout=max(0.0, seconds))
+
+
+class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
+    """Connections idle, lent and being opened, within a maximum."""
+
+    # The written contract with DBUtils. Its own lock, wait and failover are not used.
+    _lock: threading.Lock
+    _idle_cache: list[Connection]  # the last to come back is the first to go
+    _connections: int  # those that are lent
+    _maxconnections: int
+
+    def __init__(self, max_size: int, max_waiting: int) -> None:
+        super().__init__(creator=pymysql, mincached=0, maxconnections=max_size, ping=0)
+        self._max_waiting = max_waiting
+        self._generation = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        """Start without connections, callers or counts, as a new process does."""
+        self._lock = threading.Lock()
+        self._idle_cache = []
+        self._settling: deque[Connection] = deque()  # reset under way, oldest first
+        self._waiters: deque[Waiter] = deque()
+        self._lent: dict[int, Connection] = {}
+        self._connections = 0
+        self._opening = 0
+        self._leases = 0
+        self._checkouts = 0
+        self._timeouts = 0
+        self._opened = 0
+        self._closed_for: Counter[str] = Counter()
+        self._waits = Histogram()
+        self._uses = Histogram()
+        self._outage = Outage()
+        self._closed = False
+
+    @property
+    def _size(self) -> int:
+        idle = len(self._idle_cache) + len(self._settling)
+        return self._connections + idle + self._opening
+
+    def _take(self, now: float) -> Connection | Place | Waiter:
+        """Return an idle connection, or a free place, or a place in the queue.
+
+        :raise PoolClosed: the pool is closed.
+        :raise PoolFull: the queue is.
+        """
+        with self._lock:
+            if self._closed:
+                raise self._is_closed()
+            if not self._waiters:
+                if self._settling:
+                    self._settle(now)
+                if self._idle_cache:
+                    return self._lend(self._idle_cache.pop(), now)
+                if self._settling:
+                    return self._lend(self._settling.popleft(), now)
+                if self._size < self._maxconnections:
+                    self._opening += 1
+                    return Place.FREE
+            if 0 < self._max_waiting <= len(self._waiters):
+                raise PoolFull(
+                    f"{self._max_waiting} callers wait for a connection already"
+                    " (MYSQLPOOL_MAX_WAITING)"
+                )
+            waiter = Waiter(now)
+            self._waiters.append(waiter)
+            return waiter
+
+    def _leave_queue(self, waiter: Waiter) -> Connection | Place | Exception | None:
+        """Leave the queue; return what was handed over in the meantime."""
+        with self._lock:
+            if waiter.grant is None:
+                self._waiters.remove(waiter)
+            return waiter.grant
+
+    def _rejoin(self, since: float) -> Waiter:
+        """Return a place at the head of the queue, for who was first before."""
+        with self._lock:
+            if self._closed:
+                raise self._is_closed()
+            waiter = Waiter(since)
+            self._waiters.appendleft(waiter)
+            return waiter
+
+    def _take_first(self, waiter: Waiter) -> Connection | Place | Exception | None:
+        """Return what the waiter at the head of the queue was handed, or a free place
+        if there is one; else leave it where it is.
+        """
+        with self._lock:
+            if waiter.grant is None and self._size < self._maxconnections:
+                self._waiters.remove(waiter)
+                self._opening += 1
+                return Place.FREE
+            return waiter.grant
+
+    def _fill(self, connection: Connection, now: float) -> Connection:
+        """Lend a connection that was opened in a reserved place."""
+        with self._lock:
+            self._outage.ended()
+            self._opening -= 1
+            self._opened += 1
+            return self._lend(connection, now)
+
+    def _store(self, connection: Connection, now: float) -> str:
+        """Put a connection that was opened in a reserved place to the others; return
+        why it must be closed, empty where it goes on.
+        """
+        with self._lock:
+            self._outage.ended()
+            self._opening -= 1
+            self._opened += 1
+            return self._accept(connection, now, "")
+
+    def _vacate(self) -> None:
+        """Give back a reserved place."""
+        with self._lock:
+            self._opening -= 1
+            self._pass_on()
+
+    def _exchange_for_place(self, connection: Connection, reason: str) -> None:
+        """Turn a checkout whose connection is no good into a reserved place."""
+        with self._lock:
+            del self._lent[connection.lease]
+            connection.lease = 0
+            self._connections -= 1
+            self._checkouts -= 1
+            self._closed_for[reason] += 1
+            self._opening += 1
+
+    def _accept_back(self, connection: Connection, now: float, reason: str) -> str:
+        """Take a connection back that was lent; return why it must be closed, empty
+        where it goes on.
+
+        :param reason: why it must be closed whatever the pool thinks.
+        """
+        with self._lock:
+            self._connections -= 1
+            self._waits.add(connection.waited)
+            self._uses.add(now - connection.lent_at)
+            return self._accept(connection, now, reason)
+
+    def _accept(self, connection: Connection, now: float, reason: str) -> str:
+        connection.lease = 0
+        reason = reason or self._retirement(connection, now)
+        if reason:
+            self._closed_for[reason] += 1
+            self._pass_on()
+            return reason
+        connection.rested_at = now
+        connection.waited = 0.0
+        if self._waiters:
+            self._waiters.popleft().give(self._lend(connection, now))
+        elif connection.resetting:
+            self._settling.append(connection)
+        else:
+            self._idle_cache.append(connection)
+        return ""
+
+    def _retirement(self, connection: Connection, now: float) -> str:
+        """Return why a connection has to go, empty where it may stay."""
+        if self._closed:
+            return "closed"
+        if connection.generation != self._generation:
+            return "recycled"
+        if now >= connection.expires_at:
+            return "lifetime"
+        if connection.uses >= connection.uses_allowed:
+            return "usage"
+        # It is not counted here itself, having just left its place.
+        return "surplus" if self._size >= self._maxconnections else ""
+
+    def _lend(self, connection: Connection, now: float) -> Connection:
+        self._leases += 1
+        self._checkouts += 1
+        self._connections += 1
+        connection.lease = self._leases
+        connection.uses += 1
+        connection.lent_at = now
+        self._lent[self._leases] = connection
+        return connection
+
+    def _pass_on(self) -> None:
+        """Let the first in line open a connection where there is room for one."""
+        while self._waiters and self._size < self._maxconnections:
+            self._opening += 1
+            self._waiters.popleft().give(Place.FREE)
+
+    def _settle(self, now: float) -> None:
+        while self._settling and self._settling[0].rested_at + SETTLING <= now:
+            self._idle_cache.append(self._settling.popleft())
+
+    def _dismiss(self, now: float, min_size: int, max_idle: float) -> list[Connection]:
+        """Remove the idle connections that have to go and return them: the old, and
+        those above ``min_size`` that were idle for more than ``max_idle`` seconds.
+        """
+        with self._lock:
+            self._settle(now)
+            spare = self._size - min_size
+            kept, gone = [], []
+            for connection in self._idle_cache:
+                reason = self._retirement_at_rest(connection, now)
+                if not reason and spare > 0 and max_idle:
+                    if now - connection.rested_at >= max_idle:
+                        reason = "idle"
+                if reason:
+                    spare -= 1
+                    self._closed_for[reason] += 1
+                    gone.append(connection)
+                else:
+                    kept.append(connection)
+            self._idle_cache[:] = kept
+            self._pass_on()
+            return gone
+
+    def _retirement_at_rest(self, connection: Connection, now: float) -> str:
+        if connection.generation != self._generation:
+            return "recycled"
+        return "lifetime" if now >= connection.expires_at else ""
+
+    def _empty(self, reason: str) -> list[Connection]:
+        """Remove all idle connections and return them."""
+        gone = [*self._idle_cache, *self._settling]
+        self._idle_cache.clear()
+        self._settling.clear()
+        self._closed_for[reason] += len(gone)
+        return gone
+
+    def _is_closed(self) -> PoolClosed:
+        return PoolClosed("the pool is closed")
+
+    def _reading(self, now: float) -> PoolStats:
+        with self._lock:
+            waits, uses = Histogram(), Histogram()
+            waits.merge(self._waits)
+            uses.merge(self._uses)
+            lent, queue = list(self._lent.values()), self._waiters
+            return PoolStats(
+                size=self._size,
+                in_use=self._connections,
+                idle=len(self._idle_cache) + len(self._settling),
+                waiting=len(self._waiters),
+                max_size=self._maxconnections,
+                checkouts=self._checkouts,
+                timeouts=self._timeouts,
+                opened=self._opened,
+                closed=dict(self._closed_for),
+                wait_seconds=waits,
+                use_seconds=uses,
+                oldest_wait_seconds=max((now - w.since for w in queue), default=0.0),
+                oldest_use_seconds=max((now - c.lent_at for c in lent), default=0.0),
+            )

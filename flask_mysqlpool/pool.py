@@ -1,0 +1,287 @@
+"""The pool: lends connections, takes them back, keeps them in shape.
+
+The rule of this room: a return never raises and never loses a place, and a forked
+child never writes to what its parent opened.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import typing as t
+import weakref
+from collections import deque
+
+from dbutils.pooled_db import NotSupportedError
+
+from .config import Settings
+from .connection import Connection
+from .errors import ConfigError
+from .handle import PooledConnection
+from .lending import FAREWELL
+from .lending import Lending
+from .lending import who
+from .stats import PoolStats
+
+logger = logging.getLogger(__name__)
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+class Pool(Lending):
+    """A pool of connections to one server: a :class:`dbutils.pooled_db.PooledDB`
+    with DBUtils' failover off for good.
+
+    Nothing connects before the first checkout.
+
+    :param settings: what :meth:`.Settings.from_config` gives.
+    :param name: the bind's name, for messages.
+    """
+
+    def __init__(self, settings: Settings, name: str = "default") -> None:
+        super().__init__(settings, name)
+        self._lost: deque[int] = deque()
+        self._pid = os.getpid()
+        self._mode = settings.reset
+        _pools.add(self)
+
+    def __repr__(self) -> str:
+        reading = self._reading(time.monotonic())
+        return (
+            f"<{type(self).__name__} {self.name!r} size {reading.size} of"
+            f" {reading.max_size}, in use {reading.in_use}, idle {reading.idle},"
+            f" waiting {reading.waiting}{', closed' if self._closed else ''}>"
+        )
+
+    def __del__(self) -> None:
+        """Do nothing: to talk to the server here could block anybody."""
+
+    # Lending
+
+    def connection(
+        self, timeout: float | None = None, *, holder: str = ""
+    ) -> PooledConnection:
+        """Lend a connection.
+
+        :param timeout: seconds that this may take in all; without it those of the
+            settings. 0: do not wait for a connection that somebody else holds.
+        :param holder: who takes it, in words, for messages.
+        :raise PoolTimeout: none could be had within the timeout, or none can be had
+            now because the server was just found unreachable.
+        :raise PoolFull: ``max_waiting`` callers wait already.
+        :raise PoolClosed: the pool is closed.
+        :raise pymysql.Error: the server refuses us, and waiting will not change that.
+        """
+        if self._pid != os.getpid():
+            self._start_over()
+        began = time.monotonic()
+        limit = self._timeout if timeout is None else timeout
+        grant = self._take(began)
+        if type(grant) is Connection and self._fit(grant, began, limit):
+            connection = grant
+        else:
+            if self._lost:
+                self._collect_lost()
+            connection = self._obtain(grant, began, limit)
+        connection.holder = holder
+        connection.thread = threading.get_ident()
+        return PooledConnection(self, connection)
+
+    def dedicated_connection(self) -> PooledConnection:
+        """Lend a connection (DBUtils' other name for :meth:`connection`)."""
+        return self.connection()
+
+    def steady_connection(self) -> t.NoReturn:
+        """Refuse: DBUtils' steady connections send statements again.
+
+        :raise dbutils.pooled_db.NotSupportedError: always.
+        """
+        raise NotSupportedError("this pool re-sends nothing: use connection()")
+
+    def stats(self) -> PoolStats:
+        """Return a reading of the pool."""
+        reading = self._reading(time.monotonic())
+        reading.min_size = self.settings.min_size
+        return reading
+
+    def recycle(self) -> None:
+        """Retire every connection: the idle at once, the lent at their return."""
+        with self._lock:
+            self._generation += 1
+            gone = self._empty("recycled")
+            self._pass_on()
+        self._close_all(gone)
+        self.on_need()
+
+    def resize(self, max_size: int) -> None:
+        """Change the most connections that may be open.
+
+        What is lent beyond that is closed at its return.
+
+        :raise ConfigError: it is less than 1 or than ``min_size``.
+        """
+        if max_size < max(1, self.settings.min_size):
+            raise ConfigError(
+                f"max_size must be at least {max(1, self.settings.min_size)}"
+                f" (1 and MYSQLPOOL_MIN_SIZE), not {max_size}"
+            )
+        gone = []
+        with self._lock:
+            self._maxconnections = max_size
+            self._settle(float("inf"))
+            while self._idle_cache and self._size > max_size:
+                gone.append(self._idle_cache.pop(0))
+                self._closed_for["surplus"] += 1
+            self._pass_on()
+        self._close_all(gone)
+
+    def close(self) -> None:
+        """Close the pool: callers in the queue get :exc:`PoolClosed`, idle
+        connections are closed, those that are lent at their return. A second time
+        does nothing.
+        """
+        with self._lock:
+            self._closed = True
+            waiters, self._waiters = self._waiters, deque()
+            for waiter in waiters:
+                waiter.give(self._is_closed())
+            gone = self._empty("closed")
+        self._close_all(gone)
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    # Taking back (called by the handle, which never sees an error)
+
+    def give_back(self, lease: int) -> None:
+        connection = self._lent.pop(lease, None)
+        if connection is None:
+            return  # given back by another thread, or lent by a parent process
+        reason = "broken"
+        try:
+            if connection.turn.acquire(False):
+                try:
+                    if connection.start_reset(self._mode):
+                        reason = ""
+                finally:
+                    connection.turn.release()
+        except Exception as error:
+            logger.warning("pool %r: a reset failed: %s", self.name, error)
+        finally:
+            self._finish_return(connection, reason)
+
+    def lost(self, lease: int) -> None:
+        """Take note of a handle that was garbage collected before its return. This can
+        happen at any point, under the lock too: others do the rest.
+        """
+        self._lost.append(lease)
+
+    # Keeping in shape (called by the housekeeper, and without one at a checkout)
+
+    def tend(self) -> float:
+        """Retire what is too old or was idle for too long, and fill up to
+        ``min_size``; return the seconds after which it should be called again.
+        """
+        if self._pid != os.getpid():
+            return float("inf")
+        settings = self.settings
+        self._collect_lost()
+        now = time.monotonic()
+        self._close_all(self._dismiss(now, settings.min_size, settings.max_idle))
+        self._report_leaks(now)
+        while self._reserve_for_minimum():
+            if not self._fill_place():
+                return max(0.01, self._outage.pause(time.monotonic()))
+        times = (settings.max_idle, settings.max_lifetime, settings.leak_after)
+        return min((seconds / 2 for seconds in times if seconds), default=30.0)
+
+    def _reserve_for_minimum(self) -> bool:
+        with self._lock:
+            missing = not self._closed and self._size < self.settings.min_size
+            self._opening += missing
+            return missing
+
+    def _fill_place(self) -> bool:
+        """Open a connection for :attr:`min_size`; return whether that went well."""
+        deadline = time.monotonic() + self.settings.connect_timeout
+        try:
+            connection = self._open(deadline)
+        except Exception as error:
+            logger.warning("pool %r: cannot keep min_size: %s", self.name, error)
+            return False
+        if reason := self._store(connection, time.monotonic()):
+            self._close(connection, reason)
+        return True
+
+    def _collect_lost(self) -> None:
+        """Free the places of handles that were garbage collected."""
+        while self._lost:
+            connection = self._lent.pop(self._lost.popleft(), None)
+            if connection is not None:
+                logger.warning(
+                    "pool %r: a connection was dropped, not returned, by %s",
+                    self.name,
+                    who(connection),
+                )
+                self._finish_return(connection, "lost")
+
+    def _report_leaks(self, now: float) -> None:
+        for connection in list(self._lent.values()):
+            held = now - connection.lent_at
+            if not 0 < self.settings.leak_after <= held:
+                continue
+            if connection.reported != connection.lease:
+                connection.reported = connection.lease
+                logger.warning(
+                    "pool %r: a connection is held for %.0f s by %s",
+                    self.name,
+                    held,
+                    who(connection),
+                )
+
+    def _close_all(self, connections: list[Connection]) -> None:
+        deadline = time.monotonic() + FAREWELL
+        for connection in connections:
+            connection.quit(deadline)
+
+    def _start_over(self) -> None:
+        """Begin anew in a forked child; what was inherited is closed without a byte
+        to the server, whose sessions belong to the parent.
+        """
+        with _start_over_lock:
+            if self._pid == os.getpid():
+                return
+            inherited = [*self._idle_cache, *self._settling, *self._lent.values()]
+            closed = self._closed
+            self._clear()
+            self._closed = closed
+            self._lost.clear()
+            self._used = False
+            self._pid = os.getpid()
+        for connection in inherited:
+            connection.abandon()
+
+
+_start_over_lock = threading.Lock()
+
+
+def _after_fork_in_child() -> None:
+    global _start_over_lock
+    _start_over_lock = threading.Lock()
+    for pool in list(_pools):
+        pool._start_over()
+
+
+def _at_exit() -> None:
+    for pool in list(_pools):
+        if pool._pid == os.getpid():
+            pool.close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_at_exit)
