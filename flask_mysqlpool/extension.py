@@ -1,0 +1,97 @@
+"""The extension: builds the pools of an app and ties them to its life."""
+
+from __future__ import annotations
+
+import functools
+import math
+import typing as t
+
+from flask import current_app
+from flask import Flask
+from flask import request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import ServiceUnavailable
+
+from .cli import pool_cli
+from .config import Settings
+from .context import EXTENSION
+from .context import return_all
+from .control import Control
+from .control import Pools
+from .control import runtime_folder
+from .errors import PoolError
+from .housekeeper import housekeeper
+from .pool import Pool
+
+
+class MySQLPool:
+    """Gives each request of an app a pooled connection.
+
+    It keeps nothing of an app, so one instance serves many.
+
+    :param app: the app, where it exists already; else call :meth:`init_app`.
+    """
+
+    def __init__(self, app: Flask | None = None) -> None:
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Read the ``MYSQLPOOL_`` settings of ``app`` and build its pools, without
+        connecting.
+
+        :raise ConfigError: a setting is wrong.
+        :raise RuntimeError: the app has its pools already.
+        """
+        if EXTENSION in app.extensions:
+            raise RuntimeError(
+                f"app {app.name!r} has its pools already: call MySQLPool(app) or"
+                " init_app(app) once for each app"
+            )
+        settings = Settings.from_config(app.config)
+        folder = runtime_folder(
+            settings["default"].runtime_dir, app.name, app.root_path
+        )
+        pools = Pools({name: Pool(each, name) for name, each in settings.items()})
+        control = Control(folder, pools)
+        for pool in pools.values():
+            pool.on_first_use += [housekeeper.watch, control.publish]
+        app.extensions[EXTENSION] = pools
+        _return_at_teardown(app)
+        app.error_handler_spec[None][None].setdefault(PoolError, _unavailable)
+        app.cli.add_command(pool_cli)
+
+
+def _return_at_teardown(app: Flask) -> None:
+    """Return the connections after all teardown functions, which may use them, and
+    also when one of them raises: before Flask 3.2 that skips the rest, which is why
+    this is not a teardown function itself.
+    """
+    teardown = app.do_teardown_appcontext
+
+    @functools.wraps(teardown)
+    def teardown_and_return(*args: t.Any, **kwargs: t.Any) -> None:
+        try:
+            teardown(*args, **kwargs)
+        finally:
+            return_all()
+
+    app.do_teardown_appcontext = teardown_and_return  # type: ignore[method-assign]
+
+
+def _unavailable(error: PoolError) -> ResponseReturnValue:
+    """Answer 503, in the app's own way where it has one."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    for kind in type(error).__mro__:
+        if kind is Exception:
+            break
+        handler = app.error_handler_spec[None][None].get(kind)
+        if handler is not None and handler is not _unavailable:
+            return t.cast(ResponseReturnValue, app.ensure_sync(handler)(error))
+    app.logger.error("%s: %s", request.path, error)
+    timeout = app.extensions[EXTENSION]["default"].settings.timeout
+    retry_after = max(1, math.ceil(timeout))  # by then the queue has turned over
+    unavailable = ServiceUnavailable(retry_after=retry_after)
+    response = app.make_response(app.handle_http_exception(unavailable))
+    response.headers.setdefault("Retry-After", str(retry_after))
+    return response
