@@ -1,0 +1,136 @@
+"""The command line: ``flask pool``."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import sys
+import typing as t
+
+import click
+import pymysql
+from flask import current_app
+from flask.cli import AppGroup
+from rich.console import Console
+
+from . import report
+from .context import EXTENSION
+from .control import ask_workers
+from .control import merged
+from .control import Pools
+from .control import runtime_folder
+from .control import Worker
+from .doctor import examine
+from .doctor import view_server
+from .stats import PoolStats
+
+pool_cli = AppGroup("pool", help="Show the connection pools of the running workers.")
+
+_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+
+
+@pool_cli.command()
+@click.option("--bind", metavar="NAME", help="Show this bind only.")
+@_json
+def stats(bind: str | None, as_json: bool) -> None:
+    """Show every running worker of this app, the total, and the server's view."""
+    pools = _pools()
+    binds = _chosen(pools, bind)
+    workers = _workers()
+    totals = {name: total for name, total in merged(workers).items() if name in binds}
+    servers = _servers(pools, binds)
+    if as_json:
+        _print_json(
+            {
+                "workers": [_worker_json(worker, binds) for worker in workers],
+                "totals": {name: total.as_dict() for name, total in totals.items()},
+                "server": servers,
+            }
+        )
+        return
+    console = Console()
+    if not workers:
+        console.print("No worker of this app is using its pools.", highlight=False)
+    for name in binds:
+        if workers:
+            total = totals.get(name, PoolStats())
+            console.print(report.workers_table(name, workers, total))
+        console.print(report.server_line(name, servers[name]), soft_wrap=True)
+
+
+@pool_cli.command()
+@_json
+def check(as_json: bool) -> None:
+    """Look for what is wrong; exit with status 1 if something is."""
+    settings = {name: pool.settings for name, pool in _pools().items()}
+    findings = list(examine(settings, merged(_workers())))
+    well = all(finding.verdict != "error" for finding in findings)
+    if as_json:
+        _print_json({"ok": well, "findings": [vars(finding) for finding in findings]})
+    else:
+        Console().print(report.findings_table(findings))
+    if not well:
+        sys.exit(1)
+
+
+@pool_cli.command()
+@_json
+def config(as_json: bool) -> None:
+    """Show the settings in force, secrets masked."""
+    settings = {name: pool.settings.masked() for name, pool in _pools().items()}
+    if as_json:
+        _print_json(settings)
+        return
+    for name, values in settings.items():
+        Console().print(report.settings_table(name, values))
+
+
+def _pools() -> Pools:
+    return t.cast(Pools, current_app.extensions[EXTENSION])
+
+
+def _chosen(pools: Pools, bind: str | None) -> list[str]:
+    if bind is not None and bind not in pools:
+        raise click.BadParameter(
+            f"there is no bind {bind!r}, only {', '.join(map(repr, pools))}",
+            param_hint="--bind",
+        )
+    return [bind] if bind is not None else list(pools)
+
+
+def _workers() -> list[Worker]:
+    settings = _pools()["default"].settings
+    folder = runtime_folder(
+        settings.runtime_dir, current_app.name, current_app.root_path
+    )
+    try:
+        return ask_workers(folder)
+    except OSError as error:
+        raise click.ClickException(f"the workers cannot be asked: {error}") from error
+
+
+def _servers(pools: Pools, binds: list[str]) -> dict[str, dict[str, t.Any]]:
+    """Return what each bind's server says, or why it says nothing."""
+
+    def view(name: str) -> dict[str, t.Any]:
+        try:
+            return view_server(pools[name].settings).as_dict()
+        except (pymysql.Error, RuntimeError, OSError) as error:
+            return {"error": f"cannot be reached: {error}"}
+
+    with concurrent.futures.ThreadPoolExecutor(len(binds)) as executor:
+        return dict(zip(binds, executor.map(view, binds), strict=True))
+
+
+def _worker_json(worker: Worker, binds: list[str]) -> dict[str, t.Any]:
+    readings = {
+        name: reading.as_dict()
+        for name, reading in worker.binds.items()
+        if name in binds
+    }
+    answer: dict[str, t.Any] = {"pid": worker.pid, "binds": readings}
+    return answer | {"error": worker.error} if worker.error else answer
+
+
+def _print_json(value: t.Any) -> None:
+    click.echo(json.dumps(value, indent=2))
