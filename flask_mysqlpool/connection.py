@@ -25,8 +25,9 @@ from .protocol import IN_TRANS
 from .protocol import SESSION_STATE_CHANGED
 from .protocol import WireConnection
 from .statements import first_word
-from .statements import Kind
 from .statements import kind_of
+from .statements import OTHER
+from .statements import WRITE
 
 ROLLBACK: Command = (COM_QUERY, b"ROLLBACK")
 
@@ -105,18 +106,42 @@ class Connection(WireConnection):
 
         :param mode: ``"auto"``, ``"session"`` or ``"rollback"``, as the setting.
         """
-        if self._sock is None or self.in_exchange or self.pid != os.getpid():
+        result = self._result
+        if self._sock is None or (
+            result is not None and (result.unbuffered_active or result.has_next)
+        ):
             return False
-        if mode == "session" or (mode == "auto" and self.session_changed):
-            if self._adrift:
-                return False
+        changed = mode == "session" or (mode == "auto" and self.session_changed)
+        if not (
+            changed
+            or self.server_status & IN_TRANS
+            or self.uncertain
+            or self.warned
+            or self.depth
+        ):
+            return True  # the common case: there is nothing to reset
+        if self.pid != os.getpid():
+            return False
+        if not changed:
+            self.send_ahead((ROLLBACK,))
+        elif self._adrift:
+            return False
+        else:
             self.charset, self.encoding, self.collation = self._home
             self.autocommit_mode = self._opener.settings.autocommit
             self.send_ahead(self._preparation(reset=True))
-        elif self.in_transaction or self.warned:
-            self.send_ahead((ROLLBACK,))
         self._forget()
         return True
+
+    def fresh(self, now: float, ping_after: float, generation: int) -> bool:
+        """Return whether the connection may be lent as it is, without an exchange."""
+        return (
+            not self._unanswered
+            and self.generation == generation
+            and now < self.expires_at
+            and now - self.rested_at < ping_after
+            and self.quiet()
+        )
 
     def ready(self, deadline: float, ping: bool) -> bool:
         """Finish the reset and look whether the connection still stands; return
@@ -140,7 +165,7 @@ class Connection(WireConnection):
     @property
     def in_transaction(self) -> bool:
         """Whether a transaction is open, or may be."""
-        return self.uncertain or bool(self.server_status & IN_TRANS)
+        return self.uncertain or self.server_status & IN_TRANS != 0
 
     @property
     def resetting(self) -> bool:
@@ -150,22 +175,23 @@ class Connection(WireConnection):
     # Exchanges of a holder
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
-        if isinstance(sql, str):
-            sql = sql.encode(self.encoding)
-        kind = kind_of(sql)
-        if kind is Kind.OTHER:
-            self._touch(sql)
+        # executemany() passes bytes; each byte stands for itself in latin-1.
+        text = sql if isinstance(sql, str) else sql.decode("latin-1")
+        kind = kind_of(text)
+        if kind is OTHER:
+            self._touch(first_word(text))
         if unbuffered:
             self.unread_by = threading.get_ident()
-        affected: int = super().query(sql, unbuffered)
+        self._execute_command(COM_QUERY, sql)  # encodes it as the session does
+        self._affected_rows = self._read_query_result(unbuffered)
         if self._result.insert_id:
             self.session_changed = True  # LAST_INSERT_ID() of the session
-        if kind is Kind.WRITE and not self._result.field_count:
-            self.uncommitted = bool(self.server_status & IN_TRANS)
-        return affected
+        if kind is WRITE and not self._result.field_count:
+            self.uncommitted = self.server_status & IN_TRANS != 0
+        return self._affected_rows
 
     def select_db(self, db: t.Any) -> None:
-        self._touch(b"USE")
+        self._touch("USE")
         super().select_db(db)
 
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
@@ -258,9 +284,9 @@ class Connection(WireConnection):
         encoded = (statement.encode(self.encoding) for statement in statements)
         return commands + [(COM_QUERY, statement) for statement in encoded]
 
-    def _touch(self, sql: bytes) -> None:
+    def _touch(self, word: str) -> None:
         self.session_changed = True
-        if self.db is None and first_word(sql) in (b"USE", b"EXECUTE"):
+        if self.db is None and word in ("USE", "EXECUTE"):
             self._adrift = True
 
     # No statement leads back to "no database".

@@ -6,12 +6,12 @@ thread is in an exchange, no byte reaches the server.
 
 from __future__ import annotations
 
-import os
-import threading
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from os import getpid
+from threading import get_ident
 
 from pymysql import err
 from pymysql.cursors import Cursor
@@ -97,14 +97,19 @@ class PooledConnection:
     def _result(self) -> t.Any:  # read by PyMySQL's cursors
         return self._lent()._result
 
-    def cursor(self, cursor: type[_C] | None = None) -> _C:
+    @t.overload
+    def cursor(self, cursor: type[_C]) -> _C: ...
+
+    @t.overload
+    def cursor(self, cursor: None = None) -> t.Any: ...
+
+    def cursor(self, cursor: type[Cursor] | None = None) -> t.Any:
         """Create a cursor.
 
         :param cursor: its class; without it that of the settings.
         """
         kind = cursor or self._lent().cursorclass
-        bound = _BOUND.get(kind) or _bind(kind)
-        return t.cast(_C, bound(t.cast(t.Any, self)))
+        return (_BOUND.get(kind) or _bind(kind))(t.cast(t.Any, self))
 
     def commit(self) -> None:
         """Commit the transaction.
@@ -278,23 +283,26 @@ class PooledConnection:
     def _enter(self) -> Connection:
         """Begin an exchange: take the connection's turn, or raise."""
         raw = self._raw
-        if raw is None or raw.pid != os.getpid():
+        if raw is None or raw.pid != getpid():
             raise _stale(raw)
         if not raw.turn.acquire(False):
             raise _busy()
-        if raw.lease != self._lease:  # returned by another thread just now
-            raw.turn.release()
-            raise _stale(None)
+        if raw.lease != self._lease or raw.unread_by or raw.trouble is not None:
+            self._look_again(raw)
+        return raw
+
+    def _look_again(self, raw: Connection) -> None:
+        """Look what stands against an exchange, and give the turn back if it does."""
         try:
-            if raw.unread_by and raw.in_exchange:
-                if raw.unread_by != threading.get_ident():
-                    raise _busy()
+            if raw.lease != self._lease:  # returned by another thread just now
+                raise _stale(None)
+            if raw.unread_by != get_ident() and raw.in_exchange:
+                raise _busy()
             if raw.trouble is not None:
                 raw.check_transaction()
         except BaseException:
             raw.turn.release()
             raise
-        return raw
 
     def _lent(self) -> Connection:
         raw = self._raw
@@ -373,7 +381,7 @@ def _stale(raw: Connection | None) -> StaleConnectionError:
     if raw is not None:
         return StaleConnectionError(
             f"this connection was opened in process {raw.pid} and cannot be used in"
-            f" process {os.getpid()}: take one with get_db() after the fork"
+            f" process {getpid()}: take one with get_db() after the fork"
         )
     return StaleConnectionError(
         "this connection went back to the pool: take another with get_db(), and keep"

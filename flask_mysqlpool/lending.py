@@ -12,6 +12,7 @@ import random
 import threading
 import time
 import typing as t
+from collections import deque
 from collections.abc import Callable
 
 from pymysql import err
@@ -46,6 +47,7 @@ class Lending(Places):
         self.on_first_use: list[Callable[[t.Any], None]] = []
         self.on_need: Callable[[], None] = lambda: None
         self._opener = Opener(settings)
+        self._lost: deque[int] = deque()
         self._used = False
         self._ping_after = settings.ping_after
         self._timeout = settings.timeout
@@ -53,26 +55,23 @@ class Lending(Places):
     def _obtain(
         self, grant: Connection | Place | Waiter, began: float, limit: float
     ) -> Connection:
-        """Wait for a grant and open a connection where it is a place. A connection
-        that comes in here was found unfit: its place is left.
-        """
+        """Get from what :meth:`_take` gave to a connection that can be lent."""
         end = began + limit
         deadline = began + (limit or self.settings.connect_timeout)
-        place: Connection | Place
-        place = self._wait(grant, end) if isinstance(grant, Waiter) else Place.FREE
+        if isinstance(grant, Waiter):
+            self._collect_lost()
+            grant = self._wait(grant, end)
         while True:
-            if isinstance(place, Connection) and self._fit(place, began, limit):
-                connection = place
+            if isinstance(grant, Connection) and self._fit(grant, deadline):
+                connection = grant
                 break
             try:
-                connection = self._open(deadline)
+                connection = self._fill(self._open(deadline), time.monotonic())
+                break
             except err.OperationalError as error:
                 if not error.args or error.args[0] not in _SERVER_FULL:
                     raise
-                place = self._wait_in_front(began, end, error)
-            else:
-                self._fill(connection, time.monotonic())
-                break
+                grant = self._wait_in_front(began, end, error)
         connection.waited = time.monotonic() - began
         return connection
 
@@ -123,10 +122,10 @@ class Lending(Places):
         elif isinstance(grant, Place):
             self._vacate()
 
-    def _fit(self, connection: Connection, began: float, limit: float) -> bool:
+    def _fit(self, connection: Connection, deadline: float) -> bool:
         """Look whether a connection can be lent; if not, close it, keep its place."""
         try:
-            reason = self._fault(connection, began, limit)
+            reason = self._fault(connection, deadline)
         except BaseException:
             self._lent.pop(connection.lease, None)
             self._finish_return(connection, "broken")
@@ -141,18 +140,15 @@ class Lending(Places):
             raise
         return False
 
-    def _fault(self, connection: Connection, began: float, limit: float) -> str:
+    def _fault(self, connection: Connection, deadline: float) -> str:
         """Return why a connection cannot be lent, empty where it can."""
-        now = connection.lent_at
-        if reason := self._retirement_at_rest(connection, now):
+        if reason := self._retirement_at_rest(connection, connection.lent_at):
             return reason
-        ping = now - connection.rested_at >= self._ping_after
-        if not ping and not connection.resetting:
-            return "" if connection.quiet() else "dead"
+        now = time.monotonic()
+        ping = connection.lent_at - connection.rested_at >= self._ping_after
         # Half of what is left: there must be time to open another.
-        left = began + (limit or self.settings.connect_timeout) - time.monotonic()
-        deadline = time.monotonic() + left / 2
-        return "" if connection.ready(deadline, ping) else "dead"
+        fine = connection.ready(now + (deadline - now) / 2, ping)
+        return "" if fine else "dead"
 
     def _open(self, deadline: float) -> Connection:
         """Open a connection in a reserved place, which is given back if that fails."""
@@ -221,6 +217,18 @@ class Lending(Places):
             return ""
         held = time.monotonic() - oldest.lent_at
         return f", the oldest held for {held:.1f} s by {who(oldest)}"
+
+    def _collect_lost(self) -> None:
+        """Free the places of handles that were garbage collected."""
+        while self._lost:
+            connection = self._lent.pop(self._lost.popleft(), None)
+            if connection is not None:
+                logger.warning(
+                    "pool %r: a connection was dropped, not returned, by %s",
+                    self.name,
+                    who(connection),
+                )
+                self._finish_return(connection, "lost")
 
     def _finish_return(self, connection: Connection, reason: str) -> None:
         reason = self._accept_back(connection, time.monotonic(), reason)

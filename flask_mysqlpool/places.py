@@ -75,9 +75,9 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._waiters: deque[Waiter] = deque()
         self._lent: dict[int, Connection] = {}
         self._connections = 0
-        self._opening = 0
+        self._size = 0  # lent, idle, and reserved for one that is being opened
         self._leases = 0
-        self._checkouts = 0
+        self._unfit = 0  # leases that ended before the borrower had them
         self._timeouts = 0
         self._opened = 0
         self._closed_for: Counter[str] = Counter()
@@ -85,11 +85,6 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._uses = Histogram()
         self._outage = Outage()
         self._closed = False
-
-    @property
-    def _size(self) -> int:
-        idle = len(self._idle_cache) + len(self._settling)
-        return self._connections + idle + self._opening
 
     def _take(self, now: float) -> Connection | Place | Waiter:
         """Return an idle connection, or a free place, or a place in the queue.
@@ -108,7 +103,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
                 if self._settling:
                     return self._lend(self._settling.popleft(), now)
                 if self._size < self._maxconnections:
-                    self._opening += 1
+                    self._size += 1
                     return Place.FREE
             if 0 < self._max_waiting <= len(self._waiters):
                 raise PoolFull(
@@ -142,7 +137,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         with self._lock:
             if waiter.grant is None and self._size < self._maxconnections:
                 self._waiters.remove(waiter)
-                self._opening += 1
+                self._size += 1
                 return Place.FREE
             return waiter.grant
 
@@ -150,7 +145,6 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         """Lend a connection that was opened in a reserved place."""
         with self._lock:
             self._outage.ended()
-            self._opening -= 1
             self._opened += 1
             return self._lend(connection, now)
 
@@ -160,14 +154,13 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         """
         with self._lock:
             self._outage.ended()
-            self._opening -= 1
             self._opened += 1
             return self._accept(connection, now, "")
 
     def _vacate(self) -> None:
         """Give back a reserved place."""
         with self._lock:
-            self._opening -= 1
+            self._size -= 1
             self._pass_on()
 
     def _exchange_for_place(self, connection: Connection, reason: str) -> None:
@@ -176,9 +169,8 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             del self._lent[connection.lease]
             connection.lease = 0
             self._connections -= 1
-            self._checkouts -= 1
+            self._unfit += 1
             self._closed_for[reason] += 1
-            self._opening += 1
 
     def _accept_back(self, connection: Connection, now: float, reason: str) -> str:
         """Take a connection back that was lent; return why it must be closed, empty
@@ -188,15 +180,26 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         """
         with self._lock:
             self._connections -= 1
-            self._waits.add(connection.waited)
+            if connection.waited:
+                self._waits.add(connection.waited)
+            else:
+                self._waits.counts[0] += 1
             self._uses.add(now - connection.lent_at)
             return self._accept(connection, now, reason)
 
     def _accept(self, connection: Connection, now: float, reason: str) -> str:
         connection.lease = 0
-        reason = reason or self._retirement(connection, now)
-        if reason:
+        if (
+            reason
+            or now >= connection.expires_at
+            or connection.uses >= connection.uses_allowed
+            or connection.generation != self._generation
+            or self._size > self._maxconnections
+            or self._closed
+        ):
+            reason = reason or self._retirement(connection, now)
             self._closed_for[reason] += 1
+            self._size -= 1
             self._pass_on()
             return reason
         connection.rested_at = now
@@ -210,21 +213,15 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         return ""
 
     def _retirement(self, connection: Connection, now: float) -> str:
-        """Return why a connection has to go, empty where it may stay."""
+        """Return why a connection that came back has to go."""
         if self._closed:
             return "closed"
-        if connection.generation != self._generation:
-            return "recycled"
-        if now >= connection.expires_at:
-            return "lifetime"
-        if connection.uses >= connection.uses_allowed:
-            return "usage"
-        # It is not counted here itself, having just left its place.
-        return "surplus" if self._size >= self._maxconnections else ""
+        if self._size > self._maxconnections:
+            return "surplus"
+        return self._retirement_at_rest(connection, now) or "usage"
 
     def _lend(self, connection: Connection, now: float) -> Connection:
         self._leases += 1
-        self._checkouts += 1
         self._connections += 1
         connection.lease = self._leases
         connection.uses += 1
@@ -235,7 +232,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     def _pass_on(self) -> None:
         """Let the first in line open a connection where there is room for one."""
         while self._waiters and self._size < self._maxconnections:
-            self._opening += 1
+            self._size += 1
             self._waiters.popleft().give(Place.FREE)
 
     def _settle(self, now: float) -> None:
@@ -256,6 +253,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
                     if now - connection.rested_at >= max_idle:
                         reason = "idle"
                 if reason:
+                    self._size -= 1
                     spare -= 1
                     self._closed_for[reason] += 1
                     gone.append(connection)
@@ -275,6 +273,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         gone = [*self._idle_cache, *self._settling]
         self._idle_cache.clear()
         self._settling.clear()
+        self._size -= len(gone)
         self._closed_for[reason] += len(gone)
         return gone
 
@@ -293,7 +292,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
                 idle=len(self._idle_cache) + len(self._settling),
                 waiting=len(self._waiters),
                 max_size=self._maxconnections,
-                checkouts=self._checkouts,
+                checkouts=self._leases - self._unfit,
                 timeouts=self._timeouts,
                 opened=self._opened,
                 closed=dict(self._closed_for),

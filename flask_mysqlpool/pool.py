@@ -10,10 +10,12 @@ import atexit
 import logging
 import os
 import threading
-import time
 import typing as t
 import weakref
 from collections import deque
+from os import getpid
+from threading import get_ident
+from time import monotonic
 
 from dbutils.pooled_db import NotSupportedError
 
@@ -43,13 +45,12 @@ class Pool(Lending):
 
     def __init__(self, settings: Settings, name: str = "default") -> None:
         super().__init__(settings, name)
-        self._lost: deque[int] = deque()
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._mode = settings.reset
         _pools.add(self)
 
     def __repr__(self) -> str:
-        reading = self._reading(time.monotonic())
+        reading = self._reading(monotonic())
         return (
             f"<{type(self).__name__} {self.name!r} size {reading.size} of"
             f" {reading.max_size}, in use {reading.in_use}, idle {reading.idle},"
@@ -75,19 +76,23 @@ class Pool(Lending):
         :raise PoolClosed: the pool is closed.
         :raise pymysql.Error: the server refuses us, and waiting will not change that.
         """
-        if self._pid != os.getpid():
+        if self._pid != getpid():
             self._start_over()
-        began = time.monotonic()
-        limit = self._timeout if timeout is None else timeout
+        began = monotonic()
         grant = self._take(began)
-        if type(grant) is Connection and self._fit(grant, began, limit):
-            connection = grant
-        else:
-            if self._lost:
-                self._collect_lost()
+        connection = None
+        if type(grant) is Connection:
+            try:
+                if grant.fresh(began, self._ping_after, self._generation):
+                    connection = grant
+            except BaseException:
+                self._decline(grant)
+                raise
+        if connection is None:
+            limit = self._timeout if timeout is None else timeout
             connection = self._obtain(grant, began, limit)
         connection.holder = holder
-        connection.thread = threading.get_ident()
+        connection.thread = get_ident()
         return PooledConnection(self, connection)
 
     def dedicated_connection(self) -> PooledConnection:
@@ -103,7 +108,7 @@ class Pool(Lending):
 
     def stats(self) -> PoolStats:
         """Return a reading of the pool."""
-        reading = self._reading(time.monotonic())
+        reading = self._reading(monotonic())
         reading.min_size = self.settings.min_size
         return reading
 
@@ -134,6 +139,7 @@ class Pool(Lending):
             self._settle(float("inf"))
             while self._idle_cache and self._size > max_size:
                 gone.append(self._idle_cache.pop(0))
+                self._size -= 1
                 self._closed_for["surplus"] += 1
             self._pass_on()
         self._close_all(gone)
@@ -173,7 +179,9 @@ class Pool(Lending):
         except Exception as error:
             logger.warning("pool %r: a reset failed: %s", self.name, error)
         finally:
-            self._finish_return(connection, reason)
+            if reason := self._accept_back(connection, monotonic(), reason):
+                self._close(connection, reason)
+                self.on_need()
 
     def lost(self, lease: int) -> None:
         """Take note of a handle that was garbage collected before its return. This can
@@ -187,48 +195,36 @@ class Pool(Lending):
         """Retire what is too old or was idle for too long, and fill up to
         ``min_size``; return the seconds after which it should be called again.
         """
-        if self._pid != os.getpid():
+        if self._pid != getpid():
             return float("inf")
         settings = self.settings
         self._collect_lost()
-        now = time.monotonic()
+        now = monotonic()
         self._close_all(self._dismiss(now, settings.min_size, settings.max_idle))
         self._report_leaks(now)
         while self._reserve_for_minimum():
             if not self._fill_place():
-                return max(0.01, self._outage.pause(time.monotonic()))
+                return max(0.01, self._outage.pause(monotonic()))
         times = (settings.max_idle, settings.max_lifetime, settings.leak_after)
         return min((seconds / 2 for seconds in times if seconds), default=30.0)
 
     def _reserve_for_minimum(self) -> bool:
         with self._lock:
             missing = not self._closed and self._size < self.settings.min_size
-            self._opening += missing
+            self._size += missing
             return missing
 
     def _fill_place(self) -> bool:
         """Open a connection for :attr:`min_size`; return whether that went well."""
-        deadline = time.monotonic() + self.settings.connect_timeout
+        deadline = monotonic() + self.settings.connect_timeout
         try:
             connection = self._open(deadline)
         except Exception as error:
             logger.warning("pool %r: cannot keep min_size: %s", self.name, error)
             return False
-        if reason := self._store(connection, time.monotonic()):
+        if reason := self._store(connection, monotonic()):
             self._close(connection, reason)
         return True
-
-    def _collect_lost(self) -> None:
-        """Free the places of handles that were garbage collected."""
-        while self._lost:
-            connection = self._lent.pop(self._lost.popleft(), None)
-            if connection is not None:
-                logger.warning(
-                    "pool %r: a connection was dropped, not returned, by %s",
-                    self.name,
-                    who(connection),
-                )
-                self._finish_return(connection, "lost")
 
     def _report_leaks(self, now: float) -> None:
         for connection in list(self._lent.values()):
@@ -245,7 +241,7 @@ class Pool(Lending):
                 )
 
     def _close_all(self, connections: list[Connection]) -> None:
-        deadline = time.monotonic() + FAREWELL
+        deadline = monotonic() + FAREWELL
         for connection in connections:
             connection.quit(deadline)
 
@@ -254,7 +250,7 @@ class Pool(Lending):
         to the server, whose sessions belong to the parent.
         """
         with _start_over_lock:
-            if self._pid == os.getpid():
+            if self._pid == getpid():
                 return
             inherited = [*self._idle_cache, *self._settling, *self._lent.values()]
             closed = self._closed
@@ -262,7 +258,7 @@ class Pool(Lending):
             self._closed = closed
             self._lost.clear()
             self._used = False
-            self._pid = os.getpid()
+            self._pid = getpid()
         for connection in inherited:
             connection.abandon()
 
@@ -279,7 +275,7 @@ def _after_fork_in_child() -> None:
 
 def _at_exit() -> None:
     for pool in list(_pools):
-        if pool._pid == os.getpid():
+        if pool._pid == getpid():
             pool.close()
 
 

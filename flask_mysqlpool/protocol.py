@@ -47,7 +47,7 @@ class TrackedResult(MySQLResult):
 
     def _check_packet_is_eof(self, packet: t.Any) -> bool:
         # MySQL client/server protocol, EOF_Packet
-        data = packet.get_all_data()
+        data = packet._data
         if data[0] != 0xFE or len(data) >= 9:
             return False
         self.warning_count, status = _EOF.unpack_from(data)
@@ -97,9 +97,12 @@ class WireConnection(_Connection):
     _write_timeout: float | None
     _write_bytes: Callable[[bytes], None]
     _force_close: Callable[[], None]
+    _execute_command: Callable[[int, str | bytes], None]
+    _affected_rows: int
 
     _deadline: float | None = None
-    _poll: select.poll | None = None
+    _poll: Callable[[int], list[t.Any]] | None = None
+    _pending: Callable[[], int] | None = None  # of TLS
     _unanswered = 0
     tracked = False
 
@@ -141,11 +144,9 @@ class WireConnection(_Connection):
         """Return whether nothing has come in that was not asked for, the end of the
         connection included. Costs no round trip.
         """
-        if self._sock is None or self._poll is None:
+        if self._poll is None or (self._pending is not None and self._pending()):
             return False
-        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
-            return False
-        return not self._poll.poll(0)
+        return not self._poll(0)
 
     def limit(self, deadline: float | None) -> None:
         """Let the exchanges from here on end by ``deadline``, on the monotonic clock;
@@ -163,6 +164,7 @@ class WireConnection(_Connection):
         """Close the socket without a word to the server."""
         if self._result is not None:
             self._result.disown()
+        self._poll = None
         self._force_close()
 
     def quit(self, deadline: float) -> None:
@@ -180,8 +182,11 @@ class WireConnection(_Connection):
 
     def connect(self, sock: t.Any = None) -> None:
         super().connect(sock)
-        self._poll = select.poll()
-        self._poll.register(t.cast(socket.socket, self._sock), select.POLLIN)
+        poll = select.poll()
+        poll.register(t.cast(socket.socket, self._sock), select.POLLIN)
+        self._poll = poll.poll
+        if isinstance(self._sock, ssl.SSLSocket):
+            self._pending = self._sock.pending
 
     def _get_server_information(self) -> None:
         self._refresh_limit()

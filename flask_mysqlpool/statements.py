@@ -21,33 +21,40 @@ class Kind(Enum):
     OTHER = "other"  # it may have changed the session
 
 
-_KINDS = {
-    **dict.fromkeys((b"SELECT", b"SHOW", b"EXPLAIN", b"DESCRIBE", b"DESC"), Kind.READ),
-    **dict.fromkeys((b"VALUES", b"TABLE"), Kind.READ),
-    **dict.fromkeys((b"INSERT", b"UPDATE", b"DELETE", b"REPLACE"), Kind.WRITE),
-    b"WITH": Kind.WRITE,  # or a read: the text alone does not say cheaply
-    **dict.fromkeys((b"BEGIN", b"COMMIT", b"ROLLBACK"), Kind.TRANSACTION),
-    **dict.fromkeys((b"SAVEPOINT", b"RELEASE"), Kind.TRANSACTION),
+READ, WRITE, TRANSACTION, OTHER = Kind  # a member's look-up on its class is slow
+
+_WORDS = {
+    READ: "SELECT SHOW EXPLAIN DESCRIBE DESC VALUES TABLE",
+    WRITE: "INSERT UPDATE DELETE REPLACE WITH",  # WITH: the text is slow to tell
+    TRANSACTION: "BEGIN COMMIT ROLLBACK SAVEPOINT RELEASE",
 }
-_WORD = re.compile(rb"[\s(]*([A-Za-z]+)")
-_START = re.compile(rb"\s*START\s+TRANSACTION\b", re.IGNORECASE)
-_INTO_VARIABLE = re.compile(rb"\bINTO\s*@", re.IGNORECASE)
+_KINDS = {word: kind for kind in _WORDS for word in _WORDS[kind].split()}
+# The first six letters, as they mostly are written, tell without a regular expression.
+_SIX = {
+    written: kind
+    for word, kind in _KINDS.items()
+    if len(word) == 6
+    for written in (word, word.lower())
+}
+_WORD = re.compile(r"[\s(]*([A-Za-z]+)")
+_START = re.compile(r"\s*START\s+TRANSACTION\b", re.IGNORECASE)
+_INTO_VARIABLE = re.compile(r"\bINTO\s*@")
 
 
-def first_word(sql: bytes) -> bytes:
+def first_word(sql: str) -> str:
     """Return the first word in capitals, empty where there is none."""
     match = _WORD.match(sql)
-    return match[1].upper() if match else b""
+    return match[1].upper() if match else ""
 
 
-def kind_of(sql: bytes) -> Kind:
+def kind_of(sql: str) -> Kind:
     """Return what ``sql``, one statement, may do to its session."""
-    # Six letters each: SELECT, INSERT, UPDATE, DELETE need no regular expression.
-    kind = _KINDS.get(sql[:6].upper()) or _KINDS.get(first_word(sql))
+    kind = _SIX.get(sql[:6]) or _KINDS.get(first_word(sql))
     if kind is None:
-        return Kind.TRANSACTION if _START.match(sql) else Kind.OTHER
-    if b":=" in sql or b"/*" in sql or b"_LOCK" in sql.upper():
-        return Kind.OTHER
-    if b"@" in sql and _INTO_VARIABLE.search(sql):
-        return Kind.OTHER
+        return TRANSACTION if _START.match(sql) else OTHER
+    capitals = sql.upper()
+    if ":=" in sql or "/*" in sql or "_LOCK" in capitals:
+        return OTHER
+    if "@" in sql and "INTO" in capitals and _INTO_VARIABLE.search(capitals):
+        return OTHER
     return kind
