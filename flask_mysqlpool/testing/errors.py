@@ -1,0 +1,9 @@
+"""What goes wrong with a private server."""
+
+
+class ServerError(RuntimeError):
+    """The private server does not start, or does not run."""
+
+
+class ServerNotFoundError(ServerError):
+    """This machine has no MariaDB server binary."""
