@@ -29,6 +29,11 @@ from .statements import kind_of
 from .statements import OTHER
 from .statements import WRITE
 
+# A server, or its session, that takes no changes, as after a failover.
+# ER_OPTION_PREVENTS_STATEMENT, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION and
+# ER_READ_ONLY_MODE (MySQL Error Message Reference).
+_READ_ONLY = (1290, 1792, 1836)
+
 ROLLBACK: Command = (COM_QUERY, b"ROLLBACK")
 
 
@@ -62,13 +67,14 @@ class Connection(WireConnection):
     expires_at = float("inf")
     uses = 0
     uses_allowed = float("inf")
-    generation = 0
+    number = 0  # in the order of opening
 
     uncertain = False  # an error packet came: it carries no flags
     warned = False  # SHOW WARNINGS still has something to tell
     session_changed = False
     uncommitted = False  # a statement of the open transaction changed data
     unread_by = 0  # thread of the last unbuffered result
+    read_only = False  # the server refused a change: it is a primary no more
     depth = 0  # of transaction blocks
     trouble: BaseException | None = None  # an error within a block, not yet looked at
     doomed: BaseException | None = None  # the error that ended the block's transaction
@@ -133,11 +139,11 @@ class Connection(WireConnection):
         self._forget()
         return True
 
-    def fresh(self, now: float, ping_after: float, generation: int) -> bool:
+    def fresh(self, now: float, ping_after: float, oldest: int) -> bool:
         """Return whether the connection may be lent as it is, without an exchange."""
         return (
             not self._unanswered
-            and self.generation == generation
+            and self.number >= oldest
             and now < self.expires_at
             and now - self.rested_at < ping_after
             and self.quiet()
@@ -180,8 +186,7 @@ class Connection(WireConnection):
         kind = kind_of(text)
         if kind is OTHER:
             self._touch(first_word(text))
-        if unbuffered:
-            self.unread_by = threading.get_ident()
+        self.unread_by = threading.get_ident() if unbuffered else 0
         self._execute_command(COM_QUERY, sql)  # encodes it as the session does
         self._affected_rows = self._read_query_result(unbuffered)
         if self._result.insert_id:
@@ -209,6 +214,8 @@ class Connection(WireConnection):
         """
         if self._sock is not None and refused_by_server(error):
             self.uncertain = True
+            if error.args[0] in _READ_ONLY:
+                self.read_only = True
             if self.depth:
                 self.trouble = error
         else:

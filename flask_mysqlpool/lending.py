@@ -104,10 +104,9 @@ class Lending(Places):
                 waiter.wait(min(left, BUSY_PAUSE * random.uniform(0.5, 1.5)))
                 grant = self._take_first(waiter)
         except BaseException:
-            self._decline(self._leave_queue(waiter))
+            self._decline(grant or self._leave_queue(waiter))
             raise
-        if grant is None:
-            grant = self._leave_queue(waiter)
+        grant = grant or self._leave_queue(waiter)
         if isinstance(grant, Exception):
             raise grant
         if grant is None:
@@ -153,10 +152,10 @@ class Lending(Places):
     def _open(self, deadline: float) -> Connection:
         """Open a connection in a reserved place, which is given back if that fails."""
         started = time.monotonic()
-        generation = self._generation
         try:
             self._begin_use()
             with self._lock:
+                self._number = number = self._number + 1
                 refused = self._outage.begin_try(started)
             if refused is not None:
                 raise self._timed_out(refused, 0)
@@ -175,7 +174,7 @@ class Lending(Places):
             if unreachable is not None:
                 raise self._timed_out(unreachable, deadline - started) from error
             raise
-        connection.generation = generation
+        connection.number = number
         connection.uses_allowed = self.settings.max_usage or float("inf")
         if self.settings.max_lifetime:
             lifetime = self.settings.max_lifetime * random.uniform(1 - JITTER, 1)

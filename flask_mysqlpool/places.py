@@ -64,7 +64,8 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     def __init__(self, max_size: int, max_waiting: int) -> None:
         super().__init__(creator=pymysql, mincached=0, maxconnections=max_size, ping=0)
         self._max_waiting = max_waiting
-        self._generation = 0
+        self._number = 0  # of the connection opened last
+        self._oldest = 0  # number of the first that may still be lent
         self._clear()
 
     def _clear(self) -> None:
@@ -180,6 +181,9 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         """
         with self._lock:
             self._connections -= 1
+            if connection.read_only:
+                # Those opened later may have found the new primary.
+                self._oldest = max(self._oldest, connection.number + 1)
             if connection.waited:
                 self._waits.add(connection.waited)
             else:
@@ -193,7 +197,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             reason
             or now >= connection.expires_at
             or connection.uses >= connection.uses_allowed
-            or connection.generation != self._generation
+            or connection.number < self._oldest
             or self._size > self._maxconnections
             or self._closed
         ):
@@ -264,7 +268,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             return gone
 
     def _retirement_at_rest(self, connection: Connection, now: float) -> str:
-        if connection.generation != self._generation:
+        if connection.number < self._oldest:
             return "recycled"
         return "lifetime" if now >= connection.expires_at else ""
 

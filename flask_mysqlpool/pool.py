@@ -83,7 +83,7 @@ class Pool(Lending):
         connection = None
         if type(grant) is Connection:
             try:
-                if grant.fresh(began, self._ping_after, self._generation):
+                if grant.fresh(began, self._ping_after, self._oldest):
                     connection = grant
             except BaseException:
                 self._decline(grant)
@@ -115,7 +115,7 @@ class Pool(Lending):
     def recycle(self) -> None:
         """Retire every connection: the idle at once, the lent at their return."""
         with self._lock:
-            self._generation += 1
+            self._oldest = self._number + 1
             gone = self._empty("recycled")
             self._pass_on()
         self._close_all(gone)
@@ -156,6 +156,7 @@ class Pool(Lending):
                 waiter.give(self._is_closed())
             gone = self._empty("closed")
         self._close_all(gone)
+        self.on_need()
 
     @property
     def closed(self) -> bool:
@@ -217,10 +218,11 @@ class Pool(Lending):
     def _fill_place(self) -> bool:
         """Open a connection for :attr:`min_size`; return whether that went well."""
         deadline = monotonic() + self.settings.connect_timeout
+        level = logging.DEBUG if self._outage.error else logging.WARNING  # once
         try:
             connection = self._open(deadline)
         except Exception as error:
-            logger.warning("pool %r: cannot keep min_size: %s", self.name, error)
+            logger.log(level, "pool %r: cannot keep min_size: %s", self.name, error)
             return False
         if reason := self._store(connection, monotonic()):
             self._close(connection, reason)
