@@ -191,7 +191,7 @@ class Settings:
         to.whole(1), "Bytes of a packet of ``LOAD DATA LOCAL`` at most."
     )
     client_flag: int | None = _driver(
-        to.whole(0), "Further capability flags (``pymysql.constants.CLIENT``)."
+        to.whole(0, 2**31 - 1), "Further capability flags (``pymysql.constants.CLIENT``)."
     )
     use_unicode: bool | None = _driver(to.flag, "Decode text to :class:`str`.")
     conv: Mapping[t.Any, t.Any] | None = _driver(
@@ -264,7 +264,8 @@ class _Layer:
         if values.get("url") is not None:
             self._read_url(values["url"])
         for name, value in values.items():
-            self._set(name, value, key)
+            if name != "url":
+                self._set(name, value, key)
         if self._named(0) and self._named(1):
             one, other = min(self._named(0)), min(self._named(1))
             raise ConfigError(
@@ -299,6 +300,12 @@ class _Layer:
                         f"{self._name('ssl_disabled')} is true, but"
                         f" {self._name(name)} asks for TLS: keep one of them"
                     )
+        for name in _TLS:
+            if settings.ssl and getattr(settings, name):
+                raise ConfigError(
+                    f"{self._name('ssl')} replaces the single keys, so"
+                    f" {self._name(name)} would be lost: keep one of them"
+                )
         return settings
 
     def _read_url(self, url: t.Any) -> None:
@@ -308,13 +315,13 @@ class _Layer:
 
     def _set(self, name: str, value: t.Any, key: _Key) -> None:
         field = FIELDS.get(name)
-        if field is None:
+        if field is None or name == "url":
             raise ConfigError(f"{key(name)} is not a setting{_nearest(name, key)}")
         if self._bind and field.metadata.get("app_wide"):
             raise ConfigError(
                 f"{key(name)} is one setting for all binds: use {PREFIX}{name.upper()}"
             )
-        if name == "url" or (value is None and field.default is None):
+        if value is None and field.default is None:
             return
         try:
             self._values[name] = field.metadata["convert"](value)
@@ -359,8 +366,9 @@ def _binds(binds: t.Any) -> Mapping[str, Mapping[str, t.Any]]:
 
 
 def _nearest(name: str, key: _Key) -> str:
-    known = [*FIELDS, "binds"]
-    nearest = difflib.get_close_matches(name.lower(), known, n=1)
+    known = [*FIELDS, "binds"] if key("binds") == f"{PREFIX}BINDS" else [*FIELDS]
+    wrong = str(name).lower()
+    nearest = difflib.get_close_matches(wrong, known, n=1)
     return f"; did you mean {key(nearest[0])}?" if nearest else ""
 
 

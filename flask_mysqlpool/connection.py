@@ -142,10 +142,10 @@ class Connection(WireConnection):
     def fresh(self, now: float, ping_after: float, oldest: int) -> bool:
         """Return whether the connection may be lent as it is, without an exchange."""
         return (
-            not self._unanswered
-            and self.number >= oldest
+            now - self.rested_at < ping_after
             and now < self.expires_at
-            and now - self.rested_at < ping_after
+            and self.number >= oldest
+            and not self._unanswered
             and self.quiet()
         )
 

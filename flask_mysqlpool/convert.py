@@ -79,17 +79,20 @@ def whole(low: int, high: int | None = None) -> Convert:
     return convert
 
 
-def seconds(low: float = 0, *, above: bool = False) -> Convert:
-    wanted = f"a number of seconds {'above' if above else 'of at least'} {low:g}"
+A_YEAR = 31_536_000  # PyMySQL's limit too; clocks and sockets end not far above
+
+
+def seconds(*, above: bool = False) -> Convert:
+    wanted = f"a number of seconds {'above' if above else 'from'} 0 to {A_YEAR}"
 
     def convert(value: t.Any) -> float:
         try:
             number = float(value) if isinstance(value, (str, int, float)) else math.nan
-        except ValueError:
+        except (ValueError, OverflowError):
             number = math.nan
-        if isinstance(value, bool) or not math.isfinite(number):
+        if isinstance(value, bool) or not 0 <= number <= A_YEAR:  # nan is not
             raise Unfit(wanted)
-        if number < low or (above and number == low):
+        if above and number == 0:
             raise Unfit(wanted)
         return number
 
@@ -128,9 +131,10 @@ def tls(value: t.Any) -> ssl.SSLContext | Mapping[str, t.Any]:
 
 def file(value: t.Any) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else text(value)
-    if not os.path.isfile(os.path.expanduser(path)):
+    path = os.path.expanduser(str(path))
+    if not os.path.isfile(path):
         raise Unfit("the path of a file that exists")
-    return str(path)
+    return path
 
 
 def folder(value: t.Any) -> str:

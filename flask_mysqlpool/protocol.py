@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 import time
 import typing as t
 from collections.abc import Callable
@@ -33,6 +34,8 @@ COM_QUERY = COMMAND.COM_QUERY
 COM_RESET_CONNECTION = 0x1F  # PyMySQL calls this number COM_END
 
 Command = tuple[int, bytes]
+
+SO_MEMINFO = 55  # Linux, asm-generic/socket.h; first comes the memory of what is unread
 
 _EOF = struct.Struct("<xHH")
 
@@ -101,8 +104,10 @@ class WireConnection(_Connection):
     _affected_rows: int
 
     _deadline: float | None = None
-    _poll: Callable[[int], list[t.Any]] | None = None
-    _pending: Callable[[], int] | None = None  # of TLS
+    #: Tells whether nothing has come in that was not asked for, the end of the
+    #: connection included. Costs no round trip.
+    quiet: Callable[[], bool] = staticmethod(lambda: False)
+
     _unanswered = 0
     tracked = False
 
@@ -140,14 +145,6 @@ class WireConnection(_Connection):
             self._unanswered -= 1
         self._result = None
 
-    def quiet(self) -> bool:
-        """Return whether nothing has come in that was not asked for, the end of the
-        connection included. Costs no round trip.
-        """
-        if self._poll is None or (self._pending is not None and self._pending()):
-            return False
-        return not self._poll(0)
-
     def limit(self, deadline: float | None) -> None:
         """Let the exchanges from here on end by ``deadline``, on the monotonic clock;
         ``None`` lifts the limit.
@@ -164,7 +161,7 @@ class WireConnection(_Connection):
         """Close the socket without a word to the server."""
         if self._result is not None:
             self._result.disown()
-        self._poll = None
+        self.quiet = WireConnection.quiet
         self._force_close()
 
     def quit(self, deadline: float) -> None:
@@ -182,11 +179,7 @@ class WireConnection(_Connection):
 
     def connect(self, sock: t.Any = None) -> None:
         super().connect(sock)
-        poll = select.poll()
-        poll.register(t.cast(socket.socket, self._sock), select.POLLIN)
-        self._poll = poll.poll
-        if isinstance(self._sock, ssl.SSLSocket):
-            self._pending = self._sock.pending
+        self.quiet = _listener(t.cast(socket.socket, self._sock))
 
     def _get_server_information(self) -> None:
         self._refresh_limit()
@@ -224,3 +217,34 @@ class WireConnection(_Connection):
         if self._deadline is not None:
             left = max(0.001, self._deadline - time.monotonic())
             self._read_timeout = self._write_timeout = left
+
+
+def _listener(sock: socket.socket) -> Callable[[], bool]:
+    """Return a function that tells whether a socket is quiet: no bytes, no end."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+
+    def quiet() -> bool:
+        return not poll.poll(0)
+
+    if sys.platform == "linux" and sock.family != socket.AF_UNIX:
+        quiet = _quick_listener(sock.getsockopt, quiet)
+    if isinstance(sock, ssl.SSLSocket):
+        return lambda: not sock.pending() and quiet()
+    return quiet
+
+
+def _quick_listener(
+    option: Callable[[int, int], int], poll: Callable[[], bool]
+) -> Callable[[], bool]:
+    """Return a function that asks for the memory of unread packets, an end among them,
+    and for an error, before it polls: poll() lets other threads run, and with many of
+    them each checkout would wait for its turn at the interpreter.
+    """
+
+    def quiet() -> bool:
+        if option(socket.SOL_SOCKET, SO_MEMINFO):
+            return poll()
+        return not option(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    return quiet
