@@ -8,7 +8,6 @@ import sys
 import typing as t
 
 import click
-import pymysql
 from flask import current_app
 from flask.cli import AppGroup
 from rich.console import Console
@@ -37,7 +36,8 @@ def stats(bind: str | None, as_json: bool) -> None:
     pools = _pools()
     binds = _chosen(pools, bind)
     workers = _workers()
-    totals = {name: total for name, total in merged(workers).items() if name in binds}
+    merged_by_bind = merged(workers)
+    totals = {name: merged_by_bind.get(name, PoolStats()) for name in binds}
     servers = _servers(pools, binds)
     if as_json:
         _print_json(
@@ -53,8 +53,8 @@ def stats(bind: str | None, as_json: bool) -> None:
         console.print("No worker of this app is using its pools.", highlight=False)
     for name in binds:
         if workers:
-            total = totals.get(name, PoolStats())
-            console.print(report.workers_table(name, workers, total))
+            table = report.workers_table(name, workers, totals[name])
+            console.print(table, soft_wrap=True)
         console.print(report.server_line(name, servers[name]), soft_wrap=True)
 
 
@@ -115,7 +115,7 @@ def _servers(pools: Pools, binds: list[str]) -> dict[str, dict[str, t.Any]]:
     def view(name: str) -> dict[str, t.Any]:
         try:
             return view_server(pools[name].settings).as_dict()
-        except (pymysql.Error, RuntimeError, OSError) as error:
+        except Exception as error:  # a password callable may raise anything
             return {"error": f"cannot be reached: {error}"}
 
     with concurrent.futures.ThreadPoolExecutor(len(binds)) as executor:

@@ -191,7 +191,8 @@ class Settings:
         to.whole(1), "Bytes of a packet of ``LOAD DATA LOCAL`` at most."
     )
     client_flag: int | None = _driver(
-        to.whole(0, 2**31 - 1), "Further capability flags (``pymysql.constants.CLIENT``)."
+        to.whole(0, 2**31 - 1),
+        "Further capability flags (``pymysql.constants.CLIENT``).",
     )
     use_unicode: bool | None = _driver(to.flag, "Decode text to :class:`str`.")
     conv: Mapping[t.Any, t.Any] | None = _driver(
@@ -251,6 +252,7 @@ class Settings:
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
 _TARGETS = ({"host", "port"}, {"unix_socket"})
 _TLS = ("ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity")
+_TLS_BY = ({"ssl"}, {*_TLS})
 
 
 class _Layer:
@@ -277,9 +279,11 @@ class _Layer:
         """Return this layer with what it leaves out taken from ``base``."""
         merged = _Layer({}, self._key)
         lost = set[str]()
-        for side, other in ((0, 1), (1, 0)):
-            if self._named(side):  # a bind with a server of its own
-                lost |= _TARGETS[other]
+        for one, other in (_TARGETS, _TLS_BY):
+            if one & self._values.keys():  # the bind's own way replaces the other
+                lost |= other
+            if other & self._values.keys():
+                lost |= one
         merged._values = {
             name: value for name, value in base._values.items() if name not in lost
         } | self._values
@@ -367,8 +371,8 @@ def _binds(binds: t.Any) -> Mapping[str, Mapping[str, t.Any]]:
 
 def _nearest(name: str, key: _Key) -> str:
     known = [*FIELDS, "binds"] if key("binds") == f"{PREFIX}BINDS" else [*FIELDS]
-    wrong = str(name).lower()
-    nearest = difflib.get_close_matches(wrong, known, n=1)
+    known = [other for other in known if other != name]
+    nearest = difflib.get_close_matches(str(name).lower(), known, n=1)
     return f"; did you mean {key(nearest[0])}?" if nearest else ""
 
 

@@ -7,15 +7,18 @@ but its asker, and a worker that does not answer delays nothing by more than a s
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
 import logging
 import os
+import re
 import socket
 import stat
 import threading
+import time
 import typing as t
 import weakref
 from pathlib import Path
@@ -51,7 +54,8 @@ def runtime_folder(base: str | None, app_name: str, root_path: str) -> Path:
     identity = f"{os.path.realpath(root_path)}\n{name}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     user = Path(base) if base else Path(f"/tmp/flask-mysqlpool-{os.geteuid()}")
-    folder = user / f"{name[:20]}-{digest}"
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:20]
+    folder = user / f"{readable}-{digest}"
     longest = folder / f"{_LARGEST_PID}.999.sock.new"
     if len(os.fsencode(longest)) > LONGEST_PATH:
         spare = LONGEST_PATH - len(os.fsencode(longest)) + len(os.fsencode(user))
@@ -132,11 +136,14 @@ class Control:
             try:
                 asker, _ = listener.accept()
             except OSError:
-                return  # withdrawn
+                if self._listener is not listener:
+                    return  # withdrawn
+                time.sleep(PATIENCE / 10)  # the process has no descriptor to spare
+                continue
             with asker:
                 try:
                     self._answer(asker)
-                except (OSError, ValueError) as error:
+                except Exception as error:  # whatever was sent, the next can ask
                     logger.debug("a question was not answered: %s", error)
 
     def _answer(self, asker: socket.socket) -> None:
@@ -167,7 +174,9 @@ def make_private(folder: Path) -> None:
 
     :raise OSError: it is there already and is not.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for path in (folder.parent, folder):  # parents have no mode but the umask's
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700, parents=True)
     check_private(folder)
 
 
@@ -179,9 +188,10 @@ def check_private(folder: Path) -> None:
     for path, others in ((folder, 0o077), (folder.parent, 0o022)):
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(f"{path} is not a folder")
+            raise NotADirectoryError(f"{path} is a file or a link, not a folder")
+        owners = {os.geteuid()} if path == folder else {os.geteuid(), 0}
         shared = path != folder and bool(status.st_mode & stat.S_ISVTX)
-        if status.st_uid != os.geteuid() and not (shared or status.st_uid == 0):
+        if status.st_uid not in owners:  # the owner may rename what is in it
             raise PermissionError(
                 f"{path} belongs to another user (uid {status.st_uid}): set"
                 " MYSQLPOOL_RUNTIME_DIR to a folder of your own"
@@ -208,7 +218,7 @@ def ask_workers(folder: Path) -> list[Worker]:
     if not folder.exists():
         return []
     check_private(folder)
-    paths = list(folder.glob("*.sock"))
+    paths = [path for path in folder.glob("*.sock") if _pid(path)]
     if not paths:
         return []
     with concurrent.futures.ThreadPoolExecutor(len(paths)) as executor:
@@ -217,20 +227,30 @@ def ask_workers(folder: Path) -> list[Worker]:
 
 
 def _ask(path: Path) -> Worker | None:
-    pid = int(path.name.partition(".")[0])
+    pid = _pid(path)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
             asker.settimeout(PATIENCE)
             asker.connect(os.fspath(path))
             asker.sendall(b'{"command": "stats"}\n')
-            answer = json.loads(_read(asker))
+            answer = _read(asker)
     except (ConnectionRefusedError, FileNotFoundError):
         path.unlink(missing_ok=True)  # its process is dead
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         return Worker(pid, error=f"not answering ({error})")
-    binds = {name: PoolStats.unpack(p) for name, p in answer["binds"].items()}
-    return Worker(pid, binds)
+    try:
+        binds = json.loads(answer)["binds"].items()
+        return Worker(pid, {name: PoolStats.unpack(packed) for name, packed in binds})
+    except Exception as error:  # another version runs there, or somebody's joke
+        logger.debug("process %d answered %r", pid, answer[:100], exc_info=error)
+        return Worker(pid, error="not answering in a way that this version reads")
+
+
+def _pid(path: Path) -> int:
+    """Return the process that a socket is of, 0 where its name says none."""
+    name = path.name.partition(".")[0]
+    return int(name) if name.isdecimal() else 0
 
 
 def _read(connection: socket.socket, longest: int | None = None) -> bytes:
