@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import getpid
 from threading import get_ident
+from types import MappingProxyType
 
 from pymysql import err
 from pymysql.cursors import Cursor
-from pymysql.cursors import SSCursor
 
 from .connection import Connection
+from .cursors import bind
+from .cursors import BOUND
 from .errors import ConnectionBusyError
 from .errors import StaleConnectionError
 
@@ -81,7 +83,8 @@ class PooledConnection:
                 f"a pooled connection has no attribute {name!r}: what would outlive"
                 " the checkout is out of reach"
             )
-        return getattr(self._lent(), name)
+        value = getattr(self._lent(), name)
+        return MappingProxyType(value) if isinstance(value, dict) else value
 
     @property
     def open(self) -> bool:
@@ -90,8 +93,10 @@ class PooledConnection:
 
     @property
     def returned(self) -> bool:
-        """Whether the connection went back to the pool."""
-        return self._raw is None
+        """Whether the connection is this holder's no more: it went back to the pool,
+        or is the parent process'.
+        """
+        return self._raw is None or self._raw.pid != getpid()
 
     @property
     def _result(self) -> t.Any:  # read by PyMySQL's cursors
@@ -109,7 +114,7 @@ class PooledConnection:
         :param cursor: its class; without it that of the settings.
         """
         kind = cursor or self._lent().cursorclass
-        return (_BOUND.get(kind) or _bind(kind))(t.cast(t.Any, self))
+        return (BOUND.get(kind) or bind(kind))(t.cast(t.Any, self))
 
     def commit(self) -> None:
         """Commit the transaction.
@@ -318,63 +323,15 @@ class PooledConnection:
             )
 
 
-class BoundCursor(Cursor):
-    """What each cursor of a pooled connection has in front of its own class: it dies
-    with the checkout.
-    """
-
-    connection: t.Any
-    _result: t.Any
-
-    def _check_executed(self) -> None:
-        if self.connection is not None:
-            self.connection._lent()
-        super()._check_executed()  # type: ignore[misc]  # not in the stubs
-
-    def close(self) -> None:
-        if self.connection is not None and self.connection._raw is None:
-            self.connection = None  # nothing is left to be read
-        super().close()
-
-
-class BoundSSCursor(BoundCursor):
-    """The same for unbuffered cursors, which talk to the server as they are read."""
-
-    def read_next(self) -> t.Any:
-        def read(raw: Connection) -> t.Any:
-            return super(BoundSSCursor, self).read_next()  # type: ignore[misc]  # of SSCursor
-
-        if self.connection is None:
-            raise err.ProgrammingError("cursor closed")
-        return self.connection._exchange(read)
-
-    def close(self) -> None:
-        """Read what is left of the rows, as PyMySQL does."""
-        connection = self.connection
-        if connection is not None and connection._raw is not None:
-            result = self._result
-            if result is not None and result is connection._result:
-                connection._exchange(lambda raw: result._finish_unbuffered_query())
-        super().close()
-
-    def __del__(self) -> None:
-        """Leave unread rows alone: to read them here would block whoever happens to
-        collect garbage. The return discards the connection.
-        """
-
-
-_BOUND: dict[type[Cursor], type[Cursor]] = {}
-
-
-def _bind(kind: type[Cursor]) -> type[Cursor]:
-    front = BoundSSCursor if issubclass(kind, SSCursor) else BoundCursor
-    bound = t.cast("type[Cursor]", type(kind.__name__, (front, kind), {}))
-    bound.__module__, bound.__qualname__ = kind.__module__, kind.__qualname__
-    return _BOUND.setdefault(kind, bound)
-
-
 def _savepoint(depth: int) -> str:
     return f"flask_mysqlpool_{depth}"
+
+
+def _busy() -> ConnectionBusyError:
+    return ConnectionBusyError(
+        "another thread is using this connection: give each thread a connection of"
+        " its own, with pool.connection()"
+    )
 
 
 def _stale(raw: Connection | None) -> StaleConnectionError:
@@ -386,11 +343,4 @@ def _stale(raw: Connection | None) -> StaleConnectionError:
     return StaleConnectionError(
         "this connection went back to the pool: take another with get_db(), and keep"
         " neither it nor a cursor longer than the request or the with block"
-    )
-
-
-def _busy() -> ConnectionBusyError:
-    return ConnectionBusyError(
-        "another thread is using this connection: give each thread a connection of"
-        " its own, with pool.connection()"
     )

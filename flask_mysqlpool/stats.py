@@ -7,7 +7,7 @@ import typing as t
 from collections.abc import Iterable
 
 # Eight buckets to each power of two: a percentile is off by 1/16 at most.
-_SIZE = 304  # enough for 2**40 microseconds
+_SIZE = 304  # enough for 2**40 microseconds, twelve days; what is longer counts as that
 
 
 class Histogram:
@@ -24,10 +24,11 @@ class Histogram:
     def add(self, seconds: float) -> None:
         micros = int(seconds * 1_000_000)
         if micros < 16:
-            self.counts[micros if micros > 0 else 0] += 1
+            self.counts[micros] += 1
         else:
             shift = micros.bit_length() - 4
-            self.counts[(shift << 3) + (micros >> shift)] += 1
+            index = (shift << 3) + (micros >> shift)
+            self.counts[index if index < _SIZE else -1] += 1
         if seconds > self.max:
             self.max = seconds
 

@@ -1,0 +1,68 @@
+"""Cursors of a pooled connection: any class of cursors, made to die with it."""
+
+from __future__ import annotations
+
+import typing as t
+
+from pymysql import err
+from pymysql.cursors import Cursor
+from pymysql.cursors import SSCursor
+
+
+class BoundCursor(Cursor):
+    """What each cursor of a pooled connection has in front of its own class: it dies
+    with the checkout.
+    """
+
+    connection: t.Any
+    _executed: t.Any
+    _result: t.Any
+
+    def _check_executed(self) -> None:
+        connection = self.connection
+        if connection is not None and connection._raw is None:
+            connection._lent()  # raises
+        if not self._executed:
+            raise err.ProgrammingError("execute() first")
+
+    def close(self) -> None:
+        if self.connection is not None and self.connection._raw is None:
+            self.connection = None  # nothing is left to be read
+        super().close()
+
+
+class BoundSSCursor(BoundCursor):
+    """The same for unbuffered cursors, which talk to the server as they are read."""
+
+    def read_next(self) -> t.Any:
+        def read(_: t.Any) -> t.Any:
+            return super(BoundSSCursor, self).read_next()  # type: ignore[misc]  # of SSCursor
+
+        if self.connection is None:
+            raise err.ProgrammingError("cursor closed")
+        return self.connection._exchange(read)
+
+    def close(self) -> None:
+        """Read what is left of the rows, as PyMySQL does."""
+        connection = self.connection
+        if connection is not None and connection._raw is not None:
+            result = self._result
+            if result is not None and result is connection._result:
+                connection._exchange(lambda raw: result._finish_unbuffered_query())
+        super().close()
+
+    def __del__(self) -> None:
+        """Leave unread rows alone: to read them here would block whoever happens to
+        collect garbage. The return discards the connection.
+        """
+
+
+BOUND: dict[type[Cursor], type[Cursor]] = {}
+
+
+def bind(kind: type[Cursor]) -> type[Cursor]:
+    """Return the class of cursors that are ``kind`` and die with the checkout."""
+    front = BoundSSCursor if issubclass(kind, SSCursor) else BoundCursor
+    bound = t.cast("type[Cursor]", type(kind.__name__, (front, kind), {}))
+    bound.__module__, bound.__qualname__ = kind.__module__, kind.__qualname__
+    return BOUND.setdefault(kind, bound)
