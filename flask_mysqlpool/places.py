@@ -66,6 +66,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._max_waiting = max_waiting
         self._number = 0  # of the connection opened last
         self._oldest = 0  # number of the first that may still be lent
+        self._leases = 0  # goes on after a fork: the parent's mean nothing here
         self._clear()
 
     def _clear(self) -> None:
@@ -77,8 +78,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._lent: dict[int, Connection] = {}
         self._connections = 0
         self._size = 0  # lent, idle, and reserved for one that is being opened
-        self._leases = 0
-        self._unfit = 0  # leases that ended before the borrower had them
+        self._unfit = self._leases  # that ended before the borrower had them
         self._timeouts = 0
         self._opened = 0
         self._closed_for: Counter[str] = Counter()
@@ -219,7 +219,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         connection.waited = 0.0
         if self._waiters:
             self._waiters.popleft().give(self._lend(connection, now))
-        elif connection.resetting:
+        elif connection.unanswered:
             self._settling.append(connection)
         else:
             self._idle_cache.append(connection)
