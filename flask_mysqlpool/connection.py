@@ -14,17 +14,24 @@ import time
 import typing as t
 
 from pymysql import err
+from pymysql.constants import CLIENT
 from pymysql.constants import CR
+from pymysql.constants import SERVER_STATUS
 
 from .config import Settings
-from .protocol import COM_INIT_DB
 from .protocol import COM_QUERY
-from .protocol import COM_RESET_CONNECTION
 from .protocol import Command
 from .protocol import IN_TRANS
 from .protocol import SESSION_STATE_CHANGED
 from .protocol import WireConnection
+from .session import first_commands
+from .session import reset_commands
+from .session import role_of
+from .session import ROLLBACK
+from .statements import beyond_reset
+from .statements import ends_block
 from .statements import first_word
+from .statements import Kind
 from .statements import kind_of
 from .statements import OTHER
 from .statements import WRITE
@@ -34,7 +41,7 @@ from .statements import WRITE
 # ER_READ_ONLY_MODE (MySQL Error Message Reference).
 _READ_ONLY = (1290, 1792, 1836)
 
-ROLLBACK: Command = (COM_QUERY, b"ROLLBACK")
+AUTOCOMMIT = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 
 
 def refused_by_server(error: BaseException) -> bool:
@@ -70,10 +77,13 @@ class Connection(WireConnection):
     number = 0  # in the order of opening
 
     uncertain = False  # an error packet came: it carries no flags
-    warned = False  # SHOW WARNINGS still has something to tell
+    unsettled = False  # there were statements since the last commit or rollback
     session_changed = False
     uncommitted = False  # a statement of the open transaction changed data
     unread_by = 0  # thread of the last unbuffered result
+    _role = "NONE"  # after the login
+    _adrift = False  # no reset leads back
+    _restarting = False  # the answers on their way are those of a whole reset
     read_only = False  # the server refused a change: it is a primary no more
     depth = 0  # of transaction blocks
     trouble: BaseException | None = None  # an error within a block, not yet looked at
@@ -84,6 +94,7 @@ class Connection(WireConnection):
         self.pid = os.getpid()
         self.turn = threading.Lock()
         super().__init__(**arguments, defer_connect=True)
+        self._takes_many = bool(self.client_flag & CLIENT.MULTI_STATEMENTS)
 
     # The session
 
@@ -98,8 +109,9 @@ class Connection(WireConnection):
         try:
             self.connect()
             self._home = (self.charset, self.encoding, self.collation)
-            self.send_ahead(self._preparation(reset=False))
-            self.read_ahead()
+            self.autocommit_mode = self._opener.settings.autocommit
+            self.send_ahead(first_commands(self, self._opener.settings))
+            self._role = role_of(self.read_ahead(), self.encoding)
             self.limit(None)
         except BaseException:
             self.abandon()
@@ -121,21 +133,20 @@ class Connection(WireConnection):
         if not (
             changed
             or self.server_status & IN_TRANS
+            or (self.unsettled and not self.server_status & AUTOCOMMIT)
             or self.uncertain
-            or self.warned
             or self.depth
         ):
             return True  # the common case: there is nothing to reset
         if self.pid != os.getpid():
             return False
         if not changed:
+            self._restarting = False
             self.send_ahead((ROLLBACK,))
         elif self._adrift:
             return False
         else:
-            self.charset, self.encoding, self.collation = self._home
-            self.autocommit_mode = self._opener.settings.autocommit
-            self.send_ahead(self._preparation(reset=True))
+            self._send_reset()
         self._forget()
         return True
 
@@ -145,7 +156,7 @@ class Connection(WireConnection):
             now - self.rested_at < ping_after
             and now < self.expires_at
             and self.number >= oldest
-            and not self._unanswered
+            and not self.unanswered
             and self.quiet()
         )
 
@@ -156,13 +167,18 @@ class Connection(WireConnection):
         :param ping: ask the server too.
         """
         try:
-            if self._unanswered or ping:
+            if self.unanswered or ping:
                 self.limit(deadline)
-                if self._unanswered:
+                if self.unanswered:
                     self.read_ahead()
-                    self._forget()
+                    if self._restarting:
+                        self._forget()
                 if ping and self.quiet():
                     self.ping(reconnect=False)
+                if self._told_late:
+                    self._send_reset()
+                    self.read_ahead()
+                    self._forget()
                 self.limit(None)
         except err.Error:
             return False
@@ -174,26 +190,45 @@ class Connection(WireConnection):
         return self.uncertain or self.server_status & IN_TRANS != 0
 
     @property
-    def resetting(self) -> bool:
-        """Whether a reset was sent whose answer was not read."""
-        return self._unanswered > 0
+    def _told_late(self) -> bool:
+        """Whether an answer after the return told of a changed session, as MySQL does
+        where a stored function did it.
+        """
+        auto = self._opener.settings.reset == "auto"
+        return auto and self.tracked and self.session_changed
 
     # Exchanges of a holder
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         # executemany() passes bytes; each byte stands for itself in latin-1.
         text = sql if isinstance(sql, str) else sql.decode("latin-1")
-        kind = kind_of(text)
+        many = self._takes_many and ";" in text
+        kind = OTHER if many else kind_of(text)
         if kind is OTHER:
-            self._touch(first_word(text))
+            self._touch(text)
         self.unread_by = threading.get_ident() if unbuffered else 0
+        self.unsettled = True
         self._execute_command(COM_QUERY, sql)  # encodes it as the session does
         self._affected_rows = self._read_query_result(unbuffered)
         if self._result.insert_id:
             self.session_changed = True  # LAST_INSERT_ID() of the session
-        if kind is WRITE and not self._result.field_count:
+        if self.depth and (not self.server_status & IN_TRANS or ends_block(text)):
+            self.trouble = self.doomed = err.ProgrammingError(
+                "the transaction was ended within its block, by a statement that"
+                " commits or rolls back (DDL does); what the block did is not all or"
+                " nothing"
+            )
+        if self._wrote(kind, text):
             self.uncommitted = self.server_status & IN_TRANS != 0
         return self._affected_rows
+
+    def commit(self) -> None:
+        super().commit()
+        self.unsettled = False
+
+    def rollback(self) -> None:
+        super().rollback()
+        self.unsettled = False
 
     def select_db(self, db: t.Any) -> None:
         self._touch("USE")
@@ -213,20 +248,26 @@ class Connection(WireConnection):
         for that of the next statement.
         """
         if self._sock is not None and refused_by_server(error):
-            self.uncertain = True
+            self.uncertain = self.session_changed = True
             if error.args[0] in _READ_ONLY:
                 self.read_only = True
             if self.depth:
                 self.trouble = error
         else:
+            self.trouble = self.trouble or error
             self.abandon()
 
     def check_transaction(self) -> None:
         """After an error within a transaction block, make sure that the block's
-        transaction still exists.
+        transaction still exists; after the loss of the connection, say so.
 
         :raise pymysql.err.OperationalError: the server has rolled it back.
+        :raise pymysql.err.InterfaceError: the connection was lost.
         """
+        if self._sock is None:
+            raise err.InterfaceError(
+                0, f"the connection was lost: {self.trouble}"
+            ) from self.trouble
         if self.doomed is None:
             self.ping(reconnect=False)  # its OK packet has the flag
             if self.in_transaction:
@@ -234,18 +275,19 @@ class Connection(WireConnection):
                 return
             self.doomed = self.trouble
         cause = t.cast(BaseException, self.doomed)
+        if isinstance(cause, err.ProgrammingError) and len(cause.args) == 1:
+            raise cause  # one of ours
         raise err.OperationalError(
             cause.args[0],
-            f"the server has rolled back the whole transaction ({cause.args[1]});"
+            f"the server has ended the whole transaction ({cause.args[1]});"
             " nothing of it was committed, and nothing more can be done within it",
         ) from cause
 
     def note(self, status: int, warnings: int) -> None:
         self.server_status = status
         self.uncertain = False
-        self.warned = warnings > 0
-        if status & SESSION_STATE_CHANGED:
-            self.session_changed = True
+        if warnings or status & SESSION_STATE_CHANGED:
+            self.session_changed = True  # SHOW WARNINGS has something to tell
         if not status & IN_TRANS:
             self.uncommitted = False
 
@@ -263,45 +305,34 @@ class Connection(WireConnection):
                 pass  # the other side was faster
         super().abandon()
 
-    def _preparation(self, reset: bool) -> list[Command]:
-        """Return the commands that give the session its own settings: all of them
-        after a reset, and on connect those that PyMySQL has not sent.
-        """
-        settings = self._opener.settings
-        variables = []
-        commands: list[Command] = []
-        if reset:
-            # COM_RESET_CONNECTION leaves the character set and autocommit at the
-            # server's defaults, and the default database where it is.
-            commands.append((COM_RESET_CONNECTION, b""))
-            collate = f" COLLATE {self.collation}" if self.collation else ""
-            variables.append(f"NAMES {self.charset}{collate}")
-            if settings.autocommit is not None:
-                variables.append(f"autocommit = {settings.autocommit:d}")
-            if settings.sql_mode is not None:
-                variables.append(f"sql_mode = {self.escape(settings.sql_mode)}")
-        if self.tracked:
-            variables.append("session_track_state_change = 1")
-        statements = [f"SET {', '.join(variables)}"] if variables else []
-        if reset and settings.database:
-            commands.append((COM_INIT_DB, settings.database.encode(self.encoding)))
-        if reset and settings.init_command is not None:
-            statements.append(settings.init_command)
-        statements.extend(settings.setsession)
-        encoded = (statement.encode(self.encoding) for statement in statements)
-        return commands + [(COM_QUERY, statement) for statement in encoded]
+    def _send_reset(self) -> None:
+        ahead: list[Command] = []
+        if self.in_transaction:
+            # MariaDB's reset leaves a prepared XA transaction attached, in which
+            # nothing else can be done; ROLLBACK is refused there, and tells.
+            ahead.append(ROLLBACK)
+        self.charset, self.encoding, self.collation = self._home
+        self.autocommit_mode = self._opener.settings.autocommit
+        self._restarting = True
+        again = reset_commands(self, self._opener.settings, self._role)
+        self.send_ahead([*ahead, *again])
 
-    def _touch(self, word: str) -> None:
+    def _wrote(self, kind: Kind, text: str) -> bool:
+        """Return whether the statement whose result came in may have changed data."""
+        if kind is not WRITE and kind is not OTHER:
+            return False
+        if self._result.field_count:  # INSERT … RETURNING, or rows of a WITH
+            return first_word(text) in ("INSERT", "REPLACE", "UPDATE", "DELETE")
+        return kind is WRITE or self._affected_rows > 0
+
+    def _touch(self, sql: str) -> None:
         self.session_changed = True
-        if self.db is None and word in ("USE", "EXECUTE"):
+        if beyond_reset(sql, bool(self.db)):
             self._adrift = True
-
-    # No statement leads back to "no database".
-    _adrift = False
 
     def _forget(self) -> None:
         """Start with a clean sheet: what was known concerned the last holder."""
-        self.uncertain = self.warned = False
+        self.uncertain = self.unsettled = False
         self.session_changed = not self.tracked
         self.uncommitted = False
         self.depth = 0
@@ -311,6 +342,12 @@ class Connection(WireConnection):
         return self._opener.tls_context(
             lambda: super(Connection, self)._create_ssl_ctx(sslp)  # type: ignore[misc]  # not in the stubs
         )
+
+
+# What PyMySQL would send after the login, a round trip each.
+_SENT_AHEAD: dict[str, t.Any] = dict.fromkeys(
+    ("sql_mode", "init_command", "autocommit")
+)
 
 
 class Opener:
@@ -326,9 +363,14 @@ class Opener:
 
         :raise pymysql.Error: the server cannot be reached or refuses us.
         """
-        arguments = dict(self._arguments)
-        if callable(self.settings.password):
-            arguments["password"] = self.settings.password()
+        arguments = self._arguments | _SENT_AHEAD
+        password: t.Any = self.settings.password
+        if callable(password):
+            password = password()
+        if isinstance(password, str):
+            password = password.encode()  # PyMySQL takes latin1, unlike the servers
+        if password is not None:
+            arguments["password"] = password
         connection = Connection(self, arguments)
         connection.open_session(deadline)
         return connection

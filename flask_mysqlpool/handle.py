@@ -228,46 +228,49 @@ class PooledConnection:
         return depth
 
     def _end_block(self, depth: int) -> None:
+        raw = self._lent()
         try:
+            if raw.depth != depth + 1:
+                raise err.ProgrammingError(
+                    "a transaction block ended before another that began within it"
+                )
             if depth:
                 self._exchange(
                     Connection.query, f"RELEASE SAVEPOINT {_savepoint(depth)}"
                 )
             else:
-                raw = self._lent()
-                ended = not raw.in_transaction
                 self._exchange(Connection.commit)
-                if ended:
-                    raise err.ProgrammingError(
-                        "the transaction was ended within its block, by a statement"
-                        " that commits or rolls back (DDL does); what the block did"
-                        " is not all or nothing"
-                    )
         except BaseException:
             self._roll_back_block(depth)
             raise
-        self._lent().depth = depth
+        raw.depth = depth
 
     def _roll_back_block(self, depth: int) -> None:
-        """Undo the block. An error here says no more than the one under way: where
-        the connection is lost or returned, nothing was committed.
+        """Undo the block. An error here says no more than the one under way; where
+        nothing else helps, the server rolls back as the connection ends.
         """
         raw = self._raw
-        if raw is None:
+        if raw is None or raw.lease != self._lease:
             return
+        ordered, raw.depth = raw.depth == depth + 1, depth
         try:
-            if depth:
+            if not ordered:
+                raw.abandon()
+            elif depth:
                 self._exchange(
                     Connection.query, f"ROLLBACK TO SAVEPOINT {_savepoint(depth)}"
                 )
             else:
                 raw.trouble = raw.doomed = None
                 self._exchange(Connection.rollback)
+        except ConnectionBusyError:
+            raw.abandon()  # another thread stands against it
         except err.Error as error:
             if depth:  # what the block did may still be part of the outer one
                 raw.trouble = raw.trouble or error
                 raw.doomed = raw.doomed or error
-        raw.depth = depth
+            else:
+                raw.abandon()
 
     def _exchange(
         self,
@@ -342,5 +345,6 @@ def _stale(raw: Connection | None) -> StaleConnectionError:
         )
     return StaleConnectionError(
         "this connection went back to the pool: take another with get_db(), and keep"
-        " neither it nor a cursor longer than the request or the with block"
+        " neither it nor a cursor longer than the request or the with block (a streamed"
+        " response wants stream_with_context())"
     )

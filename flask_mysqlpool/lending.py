@@ -41,8 +41,7 @@ class Lending(Places):
     """Places with somebody who opens, checks and closes the connections in them."""
 
     def __init__(self, settings: Settings, name: str) -> None:
-        super().__init__(settings.max_size, settings.max_waiting)
-        self.name = name
+        super().__init__(name, settings.max_size, settings.max_waiting)
         self.settings = settings
         self.on_first_use: list[Callable[[t.Any], None]] = []
         self.on_need: Callable[[], None] = lambda: None
@@ -194,13 +193,13 @@ class Lending(Places):
                 logger.exception("pool %r: a hook of its first use failed", self.name)
 
     def _timed_out(self, cause: Exception | None, limit: float) -> PoolTimeout:
-        with self._lock:
-            self._timeouts += 1
         reading = self._reading(time.monotonic())
-        if cause is not None:
-            what = f"the server cannot be reached: {cause}"
-        else:
+        if cause is None:
             what = f"no connection within {limit:g} s"
+        elif refused_by_server(cause):
+            what = f"no connection within {limit:g} s: the server is full: {cause}"
+        else:
+            what = f"the server cannot be reached: {cause}"
         error = PoolTimeout(
             f"pool {self.name!r}: {what} (size {reading.size} of {reading.max_size},"
             f" in use {reading.in_use}, idle {reading.idle}, waiting"

@@ -61,8 +61,9 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     _connections: int  # those that are lent
     _maxconnections: int
 
-    def __init__(self, max_size: int, max_waiting: int) -> None:
+    def __init__(self, name: str, max_size: int, max_waiting: int) -> None:
         super().__init__(creator=pymysql, mincached=0, maxconnections=max_size, ping=0)
+        self.name = name
         self._max_waiting = max_waiting
         self._number = 0  # of the connection opened last
         self._oldest = 0  # number of the first that may still be lent
@@ -114,8 +115,8 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             raise self._is_closed()
         if 0 < self._max_waiting <= len(self._waiters):
             raise PoolFull(
-                f"{self._max_waiting} callers wait for a connection already"
-                " (MYSQLPOOL_MAX_WAITING)"
+                f"pool {self.name!r}: {self._max_waiting} callers wait for a"
+                " connection already (MYSQLPOOL_MAX_WAITING)"
             )
         waiter = Waiter(now)
         self._waiters.append(waiter)
@@ -291,7 +292,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         return gone
 
     def _is_closed(self) -> PoolClosed:
-        return PoolClosed("the pool is closed")
+        return PoolClosed(f"pool {self.name!r} is closed")
 
     def _reading(self, now: float) -> PoolStats:
         with self._lock:

@@ -22,6 +22,7 @@ from dbutils.pooled_db import NotSupportedError
 from .config import Settings
 from .connection import Connection
 from .errors import ConfigError
+from .errors import PoolTimeout
 from .handle import PooledConnection
 from .lending import FAREWELL
 from .lending import Lending
@@ -90,7 +91,12 @@ class Pool(Lending):
                 raise
         if connection is None:
             limit = self._timeout if timeout is None else timeout
-            connection = self._obtain(grant, began, limit)
+            try:
+                connection = self._obtain(grant, began, limit)
+            except PoolTimeout:
+                with self._lock:
+                    self._timeouts += 1
+                raise
         connection.holder = holder
         connection.thread = get_ident()
         return PooledConnection(self, connection)
@@ -222,7 +228,7 @@ class Pool(Lending):
         try:
             connection = self._open(deadline)
         except Exception as error:
-            logger.log(level, "pool %r: cannot keep min_size: %s", self.name, error)
+            logger.log(level, "cannot keep min_size: %s", error)
             return False
         if reason := self._store(connection, monotonic()):
             self._close(connection, reason)

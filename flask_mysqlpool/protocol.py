@@ -39,7 +39,12 @@ COM_RESET_CONNECTION = 0x1F  # PyMySQL calls this number COM_END
 Command = tuple[int, bytes]
 
 COLUMNS_KEPT = 256  # results of different columns, for each connection
-SO_MEMINFO = 55  # Linux, asm-generic/socket.h; first comes the memory of what is unread
+# Linux: the first byte of TCP_INFO is the state, the first number of SO_MEMINFO
+# (asm-generic/socket.h) the memory of what was received and not read.
+_can_be_quick = sys.platform == "linux" and sys.byteorder == "little"
+TCP_INFO = 11
+TCP_ESTABLISHED = 1
+SO_MEMINFO = 55
 
 _unpack_header = struct.Struct("<HBB").unpack
 _EOF = struct.Struct("<xHH")
@@ -151,6 +156,7 @@ class WireConnection(_Connection):
 
     unanswered = 0  # commands sent ahead
     tracked = False
+    _after_login = False
 
     def __init__(self, **arguments: t.Any) -> None:
         self.columns: dict[t.Any, t.Any] = {}  # definitions seen, taken apart
@@ -176,11 +182,12 @@ class WireConnection(_Connection):
         self.unanswered = len(commands)
         self._write_bytes(b"".join(packets))
 
-    def read_ahead(self) -> None:
-        """Read the answers to the commands sent ahead.
+    def read_ahead(self) -> t.Any:
+        """Read the answers to the commands sent ahead; return the rows of the last.
 
         :raise pymysql.Error: the server refused one, or is gone.
         """
+        rows = None
         while self.unanswered:
             self._next_seq_id = 1
             self._refresh_limit()
@@ -188,7 +195,8 @@ class WireConnection(_Connection):
             while self._result.has_next:
                 self._read_query_result()
             self.unanswered -= 1
-        self._result = None
+            rows, self._result = self._result.rows, None
+        return rows
 
     def limit(self, deadline: float | None) -> None:
         """Let the exchanges from here on end by ``deadline``, on the monotonic clock;
@@ -223,8 +231,15 @@ class WireConnection(_Connection):
     # PyMySQL's own methods, called by it.
 
     def connect(self, sock: t.Any = None) -> None:
+        self._after_login = False
         super().connect(sock)
+        self._after_login = True
         self.quiet = _listener(t.cast(socket.socket, self._sock))
+
+    def set_character_set(self, charset: str, collation: str | None = None) -> None:
+        if self._after_login:
+            super().set_character_set(charset, collation)
+        # else PyMySQL's connect() calls: what sets the session up sends it as well
 
     def _get_server_information(self) -> None:
         self._refresh_limit()
@@ -307,7 +322,7 @@ def _listener(sock: socket.socket) -> Callable[[], bool]:
     def quiet() -> bool:
         return not poll.poll(0)
 
-    if sys.platform == "linux" and sock.family != socket.AF_UNIX:
+    if _can_be_quick and sock.family != socket.AF_UNIX:
         quiet = _quick_listener(sock.getsockopt, quiet)
     if isinstance(sock, ssl.SSLSocket):
         return lambda: not sock.pending() and quiet()
@@ -317,14 +332,14 @@ def _listener(sock: socket.socket) -> Callable[[], bool]:
 def _quick_listener(
     option: Callable[[int, int], int], poll: Callable[[], bool]
 ) -> Callable[[], bool]:
-    """Return a function that asks for the memory of unread packets, an end among them,
-    and for an error, before it polls: poll() lets other threads run, and with many of
-    them each checkout would wait for its turn at the interpreter.
+    """Return a function that asks for the state of TCP and the memory of what is
+    unread before it polls: poll() lets other threads run, and with many of them each
+    checkout would wait for its turn at the interpreter.
     """
 
     def quiet() -> bool:
-        if option(socket.SOL_SOCKET, SO_MEMINFO):
-            return poll()
-        return not option(socket.SOL_SOCKET, socket.SO_ERROR)
+        if option(socket.IPPROTO_TCP, TCP_INFO) & 0xFF != TCP_ESTABLISHED:
+            return False
+        return not option(socket.SOL_SOCKET, SO_MEMINFO) or poll()
 
     return quiet

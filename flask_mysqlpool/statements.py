@@ -1,9 +1,10 @@
 """Tells from the text of a statement what it may do to a session.
 
 The server's status flags report most changes, but not those that hide in a plain
-``SELECT`` (``@a := 1``, ``INTO @a``, ``GET_LOCK()``) nor those of ``LOCK TABLES``,
-``FLUSH … WITH READ LOCK`` and ``HANDLER``. Here a statement is innocent only if it is
-known to be: in doubt it has touched the session.
+``SELECT`` (``@a := 1``, ``INTO @a``, ``GET_LOCK()``, ``LAST_INSERT_ID(1)``) nor those
+of ``LOCK TABLES``, ``FLUSH … WITH READ LOCK`` and ``HANDLER``. Here a statement is
+innocent only if it is known to be: in doubt it has touched the session. What a stored
+function does inside is seen by the server alone.
 """
 
 from __future__ import annotations
@@ -37,8 +38,16 @@ _SIX = {
     for written in (word, word.lower())
 }
 _WORD = re.compile(r"[\s(]*([A-Za-z]+)")
+_ENDS_BLOCK = re.compile(
+    r"\s*(?:COMMIT|BEGIN|START\s+TRANSACTION|LOCK\s+TABLES?|ROLLBACK(?!(?:\s+WORK)?\s+TO))\b",
+    re.IGNORECASE,
+)
 _START = re.compile(r"\s*START\s+TRANSACTION\b", re.IGNORECASE)
-_INTO_VARIABLE = re.compile(r"\bINTO\s*@")
+# No word boundary in front: "1.5INTO @a" is two words to the server.
+_INTO_VARIABLE = re.compile(r"INTO(?:\s|--[^\n]*\n|#[^\n]*\n)*@")
+_BEYOND_RESET = re.compile(r"\bPROFILING\b|\bRESOURCE\s+GROUP\b", re.IGNORECASE)
+_USE = re.compile(r"\b(?:USE|EXECUTE)\b", re.IGNORECASE)
+_NEXT_VALUE = re.compile(r"NEXT\s*VAL")  # of a sequence: LASTVAL() of the session
 
 
 def first_word(sql: str) -> str:
@@ -47,14 +56,37 @@ def first_word(sql: str) -> str:
     return match[1].upper() if match else ""
 
 
+def beyond_reset(sql: str, has_database: bool) -> bool:
+    """Return whether ``sql``, of kind :data:`OTHER`, may leave something that no
+    reset undoes: the statements that MariaDB keeps for ``SHOW PROFILES``, MySQL's
+    resource group, or a database in a session that had none.
+    """
+    if _BEYOND_RESET.search(sql):
+        return True
+    return not has_database and _USE.search(sql) is not None
+
+
+def ends_block(sql: str) -> bool:
+    """Return whether ``sql`` ends the transaction that it is sent in, though another
+    may begin with it. Others that do are seen by the server's flags.
+    """
+    return _ENDS_BLOCK.match(sql) is not None
+
+
 def kind_of(sql: str) -> Kind:
     """Return what ``sql``, one statement, may do to its session."""
     kind = _SIX.get(sql[:6]) or _KINDS.get(first_word(sql))
     if kind is None:
         return TRANSACTION if _START.match(sql) else OTHER
     capitals = sql.upper()
-    if ":=" in sql or "/*" in sql or "_LOCK" in capitals:
+    if ":=" in sql or "/*" in sql or "_LOCK" in capitals or "_INSERT_ID" in capitals:
         return OTHER
     if "@" in sql and "INTO" in capitals and _INTO_VARIABLE.search(capitals):
         return OTHER
+    if "NEXT" in capitals and _NEXT_VALUE.search(capitals):
+        return OTHER
+    if kind is WRITE and "RETURNING" in capitals:
+        return OTHER  # its rows come without the id that was inserted
+    if kind is TRANSACTION and "NOT" in capitals:
+        return OTHER  # BEGIN NOT ATOMIC: any statements
     return kind

@@ -20,6 +20,7 @@ CORE = (
     {"url"},
     {"config"},
     {"protocol"},
+    {"session"},
     {"connection"},
     {"cursors"},
     {"handle"},

@@ -1,0 +1,82 @@
+"""What a session starts with, and is put back to: the commands that bring it there."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Iterator
+
+from .config import Settings
+from .protocol import COM_INIT_DB
+from .protocol import COM_QUERY
+from .protocol import COM_RESET_CONNECTION
+from .protocol import Command
+from .protocol import WireConnection
+
+ROLLBACK: Command = (COM_QUERY, b"ROLLBACK")
+COMMIT: Command = (COM_QUERY, b"COMMIT")
+CURRENT_ROLE: Command = (COM_QUERY, b"SELECT CURRENT_ROLE()")
+
+
+def first_commands(connection: WireConnection, settings: Settings) -> list[Command]:
+    """Return what a new session is sent after the login. The answer to the last
+    command has the session's role.
+    """
+    return [*_settings(connection, settings), CURRENT_ROLE]
+
+
+def reset_commands(
+    connection: WireConnection, settings: Settings, role: str
+) -> list[Command]:
+    """Return what puts a session back to its start.
+
+    COM_RESET_CONNECTION leaves the character set and autocommit at the server's
+    defaults, and the role and the default database as they are.
+
+    :param role: that of the start, as SET ROLE takes it.
+    """
+    commands = [(COM_RESET_CONNECTION, b""), *_settings(connection, settings)]
+    commands.insert(2, _statement(connection, f"SET ROLE {role}"))
+    if connection.db:  # PyMySQL has encoded it for the login
+        commands.insert(3, (COM_INIT_DB, t.cast(bytes, connection.db)))
+    return commands
+
+
+def role_of(rows: t.Any, encoding: str) -> str:
+    """Return the role in a row of SELECT CURRENT_ROLE(), as SET ROLE takes it."""
+    ((role,),) = rows
+    if isinstance(role, bytes):
+        role = role.decode(encoding)
+    if role is None or role == "NONE":  # of MariaDB, of MySQL
+        return "NONE"
+    # MySQL quotes them, there may be several; MariaDB does not.
+    return role if role.startswith("`") else f"`{role.replace('`', '``')}`"
+
+
+def _settings(connection: WireConnection, settings: Settings) -> Iterator[Command]:
+    """Yield what PyMySQL sends when it connects, in its order but in fewer steps, and
+    what is ours.
+    """
+    collate = f" COLLATE {connection.collation}" if connection.collation else ""
+    first = [f"NAMES {connection.charset}{collate}"]
+    if settings.sql_mode is not None:
+        first.append(f"sql_mode = {connection.escape(settings.sql_mode)}")
+    last = []
+    if settings.autocommit is not None:
+        last.append(f"autocommit = {settings.autocommit:d}")
+    if connection.tracked:
+        last.append("session_track_state_change = 1")
+    if settings.init_command is None:
+        yield _statement(connection, f"SET {', '.join(first + last)}")
+    else:
+        yield _statement(connection, f"SET {', '.join(first)}")
+        yield _statement(connection, settings.init_command)
+        if last:
+            yield _statement(connection, f"SET {', '.join(last)}")
+    for statement in settings.setsession:
+        yield _statement(connection, statement)
+    if settings.setsession or settings.init_command is not None:
+        yield COMMIT  # they may have read a table
+
+
+def _statement(connection: WireConnection, sql: str) -> Command:
+    return COM_QUERY, sql.encode(connection.encoding)

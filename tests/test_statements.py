@@ -1,0 +1,172 @@
+"""A statement is innocent only if its text is known to be."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+
+from flask_mysqlpool.statements import beyond_reset
+from flask_mysqlpool.statements import first_word
+from flask_mysqlpool.statements import kind_of
+from flask_mysqlpool.statements import OTHER
+from flask_mysqlpool.statements import READ
+from flask_mysqlpool.statements import TRANSACTION
+from flask_mysqlpool.statements import WRITE
+
+READS = [
+    "SELECT 1",
+    "SELECT*FROM t",
+    "SELECT email FROM user WHERE email = 'a@b.example'",
+    "SELECT @@session.time_zone, @a, @b",
+    "SELECT * FROM t WHERE id = 1 FOR UPDATE",
+    "SELECT block, clock FROM t",
+    "(SELECT 1) UNION (SELECT 2)",
+    "SHOW TABLES",
+    "EXPLAIN SELECT 1",
+    "DESCRIBE t",
+    "DESC t",
+    "VALUES ROW(1)",
+    "TABLE t",
+]
+WRITES = [
+    "INSERT INTO t VALUES (1)",
+    "INSERT INTO user VALUES ('a@b.example')",
+    "UPDATE t SET n = n + 1",
+    "DELETE FROM t",
+    "REPLACE INTO t VALUES (1)",
+    "WITH x AS (SELECT 1) SELECT * FROM x",
+]
+TRANSACTIONS = [
+    "BEGIN",
+    "BEGIN WORK",
+    "COMMIT",
+    "ROLLBACK",
+    "ROLLBACK TO SAVEPOINT a",
+    "SAVEPOINT a",
+    "RELEASE SAVEPOINT a",
+    "START TRANSACTION",
+    "START  TRANSACTION READ ONLY",
+]
+OTHERS = [
+    "",
+    "   ",
+    "SET @a = 1",
+    "SET NAMES latin1",
+    "USE shop",
+    "CALL p()",
+    "DO GET_LOCK('a', 0)",
+    "LOCK TABLES t READ",
+    "FLUSH TABLES WITH READ LOCK",
+    "HANDLER t OPEN",
+    "PREPARE s FROM 'SELECT 1'",
+    "CREATE TEMPORARY TABLE t (i INT)",
+    "START SLAVE",
+    "STARTTRANSACTION",
+    "-- note\nSELECT 1",
+    "# note\nSELECT 1",
+    "/* note */ SELECT 1",
+    "/*!50000 SET @a = 1 */",
+    "SELECT /*!50000 GET_LOCK('a', 0) */",
+    "SELECT @a := 1",
+    "SELECT @a:=1",
+    "UPDATE t SET n = (@a := n)",
+    "SELECT 1 INTO @a",
+    "SELECT 1 INTO@a",
+    "SELECT 1 INTO\n\t@a",
+    "SELECT 1 INTO -- note\n@a",
+    "SELECT 1 INTO # note\n @a",
+    "SELECT 1.5INTO @a",
+    "SELECT GET_LOCK('a', 0)",
+    "SELECT GET_LOCK ('a', 0)",
+    "SELECT RELEASE_ALL_LOCKS()",
+    "SELECT LAST_INSERT_ID(7)",
+    "WITH x AS (SELECT GET_LOCK('a', 0)) SELECT * FROM x",
+    "(SELECT GET_LOCK('a', 0))",
+    "BEGIN NOT ATOMIC LOCK TABLES t READ; END",
+]
+ALL = {
+    **dict.fromkeys(READS, READ),
+    **dict.fromkeys(WRITES, WRITE),
+    **dict.fromkeys(TRANSACTIONS, TRANSACTION),
+    **dict.fromkeys(OTHERS, OTHER),
+}
+PARTS = ["SELECT", "INSERT", "INTO", "SET", " ", "\n", "(", ")", "*", "@a", "1", "'x'"]
+PARTS += [
+    "/*",
+    "*/",
+    "--",
+    "#",
+    ";",
+    "=",
+    "ﬁ",
+    "_LOCK",
+    "\N{LATIN SMALL LETTER LONG S}",
+]
+
+
+@pytest.mark.parametrize("sql", ALL)
+def test_kind(sql: str) -> None:
+    assert kind_of(sql) is ALL[sql]
+
+
+@pytest.mark.parametrize("change", [str.lower, str.upper, str.swapcase, str.title])
+@pytest.mark.parametrize("front", ["", " ", "\n\t", "( "])
+def test_kind_depends_on_neither_case_nor_space(change: object, front: str) -> None:
+    for sql, kind in ALL.items():
+        if front == "( " and kind is TRANSACTION:
+            continue
+        written = front + str(change(sql))  # type: ignore[operator]
+        assert kind_of(written) is kind, written
+
+
+@pytest.mark.parametrize("mark", ["GET_LOCK(", "@a := ", "/*", "INTO @a"])
+def test_mark_is_seen_wherever_it_stands(mark: str) -> None:
+    for sql in READS + WRITES:
+        for at in range(len(first_word(sql)) + sql.startswith("("), len(sql) + 1):
+            assert kind_of(f"{sql[:at]} {mark} {sql[at:]}") is OTHER
+
+
+def test_any_text_has_a_kind() -> None:
+    chance = random.Random(7)
+    for _ in range(5000):
+        sql = "".join(chance.choices(PARTS, k=chance.randint(0, 12)))
+        kind = kind_of(sql)
+        if any(mark in sql for mark in ("/*", "_LOCK", "INTO@a", "INTO @a")):
+            assert kind is OTHER, sql
+
+
+def test_long_text_is_read_in_linear_time() -> None:
+    began = time.monotonic()
+    for gap in (" ", "#\n", "--\n", "--#\n", "@ INTO "):
+        kind_of("SELECT @a INTO" + gap * 100_000)
+    assert first_word("(" * 1_000_000) == ""
+    assert time.monotonic() - began < 2  # a quadratic search takes minutes
+
+
+@pytest.mark.parametrize(
+    ("sql", "word"),
+    [
+        ("", ""),
+        ("select 1", "SELECT"),
+        ("\n ( ( SELECT 1", "SELECT"),
+        ("-- a\nSELECT 1", ""),
+        ("1", ""),
+        ("KILL 5", "KILL"),
+        ("XA START 'a'", "XA"),
+    ],
+)
+def test_first_word(sql: str, word: str) -> None:
+    assert first_word(sql) == word
+
+
+@pytest.mark.parametrize(
+    ("sql", "without_database"),
+    [("USE shop", True), ("use shop", True), ("EXECUTE s", True), ("SET x = 1", False)],
+)
+def test_use_is_beyond_a_reset_where_there_was_no_database(
+    sql: str, without_database: bool
+) -> None:
+    assert beyond_reset(sql, has_database=False) is without_database
+    assert not beyond_reset(sql, has_database=True)
