@@ -6,6 +6,7 @@ import concurrent.futures
 import json
 import sys
 import typing as t
+from pathlib import Path
 
 import click
 from flask import current_app
@@ -47,15 +48,27 @@ def stats(bind: str | None, as_json: bool) -> None:
                 "server": servers,
             }
         )
-        return
+    else:
+        _print_stats(workers, totals, servers)
+    if any("error" in view for view in servers.values()):
+        sys.exit(1)
+
+
+def _print_stats(
+    workers: list[Worker],
+    totals: dict[str, PoolStats],
+    servers: dict[str, dict[str, t.Any]],
+) -> None:
     console = Console()
     if not workers:
-        console.print("No worker of this app is using its pools.", highlight=False)
-    for name in binds:
+        console.print(report.no_workers(_folder()), highlight=False, soft_wrap=True)
+    for name, total in totals.items():
         if workers:
-            table = report.workers_table(name, workers, totals[name])
+            table = report.workers_table(name, workers, total)
             console.print(table, soft_wrap=True)
-        console.print(report.server_line(name, servers[name]), soft_wrap=True)
+        error = "error" in servers[name]
+        line = report.server_line(name, servers[name])
+        Console(stderr=error).print(line, soft_wrap=True)
 
 
 @pool_cli.command()
@@ -98,13 +111,14 @@ def _chosen(pools: Pools, bind: str | None) -> list[str]:
     return [bind] if bind is not None else list(pools)
 
 
-def _workers() -> list[Worker]:
+def _folder() -> Path:
     settings = _pools()["default"].settings
-    folder = runtime_folder(
-        settings.runtime_dir, current_app.name, current_app.root_path
-    )
+    return runtime_folder(settings.runtime_dir, current_app.name, current_app.root_path)
+
+
+def _workers() -> list[Worker]:
     try:
-        return ask_workers(folder)
+        return ask_workers(_folder())
     except OSError as error:
         raise click.ClickException(f"the workers cannot be asked: {error}") from error
 

@@ -67,10 +67,15 @@ def runtime_folder(base: str | None, app_name: str, root_path: str) -> Path:
 
 
 class Control:
-    """Answers questions about the pools of one app in this process."""
+    """Answers questions about the pools of one app in this process.
 
-    def __init__(self, folder: Path, pools: Pools) -> None:
-        self.folder = folder
+    :param folder: gives the folder of the socket, at the first use: by then a process
+        that was started by root may have become another user's.
+    """
+
+    def __init__(self, folder: t.Callable[[], Path], pools: Pools) -> None:
+        self._folder = folder
+        self._path = Path()
         self._pools = weakref.ref(pools)
         self._number = next(_serial)
         self._pid = 0
@@ -88,7 +93,9 @@ class Control:
                 return
             self._pid = os.getpid()
             try:
-                make_private(self.folder)
+                folder = self._folder()
+                make_private(folder)
+                self._path = folder / f"{self._pid}.{self._number}.sock"
                 self._listener = self._listen()
             except OSError as error:
                 logger.warning("this process will not show in `flask pool`: %s", error)
@@ -112,10 +119,6 @@ class Control:
             except OSError:
                 pass  # nobody was waiting
         listener.close()
-
-    @property
-    def _path(self) -> Path:
-        return self.folder / f"{self._pid}.{self._number}.sock"
 
     def _listen(self) -> socket.socket:
         # Listening before it has its name: a sweep must not take it for a dead one.

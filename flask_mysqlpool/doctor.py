@@ -100,17 +100,23 @@ def _examine(
 ) -> Iterator[Finding]:
     yield Finding(bind, "connect", "ok", "can connect")
     yield _version(bind, view)
-    if view.tls:
-        yield Finding(bind, "tls", "ok", f"encrypted with {view.tls}")
-    else:
-        yield Finding(
-            bind,
-            "tls",
-            "ok" if settings.unix_socket else "warning",
-            "not encrypted: fine on one machine, not across a network",
-        )
+    yield _tls(bind, settings, view)
     yield _limit(bind, settings, view, total)
     yield _rest(bind, settings, view)
+
+
+def _tls(bind: str, settings: Settings, view: ServerView) -> Finding:
+    checked = settings.ssl or settings.ssl_verify_cert or settings.ssl_verify_identity
+    if view.tls and checked:
+        return Finding(bind, "tls", "ok", f"encrypted with {view.tls}")
+    if view.tls:
+        text = (
+            f"encrypted with {view.tls}, but the server's certificate is not checked:"
+            " set MYSQLPOOL_SSL_CA and MYSQLPOOL_SSL_VERIFY_IDENTITY"
+        )
+    else:
+        text = "not encrypted: fine on one machine, not across a network"
+    return Finding(bind, "tls", "ok" if settings.unix_socket else "warning", text)
 
 
 def _version(bind: str, view: ServerView) -> Finding:
@@ -130,7 +136,10 @@ def _limit(
     limit = view.max_connections
     if view.max_user_connections:
         limit = min(limit, view.max_user_connections)
-    numbers = f"the workers may open {wanted} connections, the server allows {limit}"
+    numbers = (
+        f"the workers that use the pool may open {wanted} connections, the server"
+        f" allows {limit}"
+    )
     if wanted <= limit:
         return Finding(bind, "limits", "ok", numbers)
     text = f"{numbers}: lower MYSQLPOOL_MAX_SIZE or raise max_connections"
@@ -139,9 +148,10 @@ def _limit(
 
 def _rest(bind: str, settings: Settings, view: ServerView) -> Finding:
     """Check that the pool lets go of a connection before the server does."""
-    longest = min(
-        (s for s in (settings.max_idle, settings.max_lifetime) if s), default=0.0
-    )
+    limits = [settings.max_lifetime]
+    if not settings.min_size:  # what is within min_size may rest for longer
+        limits.append(settings.max_idle)
+    longest = min((limit for limit in limits if limit), default=0.0)
     numbers = f"the server ends a session after {view.wait_timeout} s of rest"
     if longest and longest < view.wait_timeout:
         text = f"{numbers}, the pool after {longest:g} s at the latest"

@@ -49,9 +49,9 @@ class MySQLPool:
                 " init_app(app) once for each app"
             )
         settings = Settings.from_config(app.config)
-        folder = runtime_folder(
-            settings["default"].runtime_dir, app.name, app.root_path
-        )
+        runtime_dir = settings["default"].runtime_dir
+        folder = functools.partial(runtime_folder, runtime_dir, app.name, app.root_path)
+        folder()  # refuses what is too long
         pools = Pools({name: Pool(each, name) for name, each in settings.items()})
         control = Control(folder, pools)
         for pool in pools.values():

@@ -6,9 +6,11 @@ too narrow, and no text of others is taken for markup.
 
 from __future__ import annotations
 
+import os
 import typing as t
 from collections.abc import Iterable
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -114,6 +116,14 @@ def _cells(reading: PoolStats) -> list[str]:
         duration(reading.use_seconds.percentile(0.99)),
         duration(reading.oldest_use_seconds),
     ]
+
+
+def no_workers(folder: Path) -> Text:
+    """Return that nobody answers, and where they were looked for."""
+    return Text(
+        "No worker of this app is using its pools, as far as user"
+        f" {os.geteuid()} can see in {folder}"
+    )
 
 
 def server_line(bind: str, view: dict[str, t.Any]) -> Text:
