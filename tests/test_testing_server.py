@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import pymysql
 import pytest
-from conftest import wait_until
 
 from flask_mysqlpool.testing import datadir
 from flask_mysqlpool.testing import machine
@@ -24,6 +23,8 @@ from flask_mysqlpool.testing import PrivateServer
 from flask_mysqlpool.testing import server as server_module
 from flask_mysqlpool.testing import ServerError
 from flask_mysqlpool.testing import ServerNotFoundError
+
+from .conftest import wait_until
 
 pytestmark = pytest.mark.skipif(
     "MYSQLPOOL_TEST_URL" in os.environ, reason="starts servers of its own"
