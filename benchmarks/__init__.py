@@ -1,0 +1,1 @@
+"""Our pool and its peers at the same work: ``python -m benchmarks``."""
