@@ -24,6 +24,7 @@ from pymysql.connections import MySQLResult
 from pymysql.constants import COMMAND
 from pymysql.constants import CR
 from pymysql.protocol import MysqlPacket
+from pymysql.protocol import OKPacketWrapper
 
 # MySQL client/server protocol, capability flags and status flags.
 CLIENT_SESSION_TRACK = 1 << 23
@@ -47,6 +48,7 @@ TCP_ESTABLISHED = 1
 SO_MEMINFO = 55
 
 _unpack_header = struct.Struct("<HBB").unpack
+_unpack_flags = struct.Struct("<HH").unpack_from
 _EOF = struct.Struct("<xHH")
 
 
@@ -54,6 +56,10 @@ class TrackedResult(MySQLResult):
     """A result that keeps the flags of the EOF packet, which PyMySQL drops."""
 
     connection: t.Any
+    affected_rows: t.Any
+    insert_id: t.Any
+    server_status: t.Any
+    warning_count: int
     field_count: int
     fields: list[t.Any]
     converters: list[t.Any]
@@ -71,6 +77,11 @@ class TrackedResult(MySQLResult):
         self.has_next = status & MORE_RESULTS
         self.connection.note(status, self.warning_count)
         return True
+
+    def _read_ok_packet(self, packet: t.Any) -> None:
+        self.affected_rows, self.insert_id, status, warnings, rest = _read_ok(packet)
+        self.server_status, self.warning_count, self.message = status, warnings, rest
+        self.has_next = status & MORE_RESULTS
 
     def _get_descriptions(self) -> None:
         """Read the columns' definitions, and take them apart only where they are new:
@@ -94,6 +105,24 @@ class TrackedResult(MySQLResult):
         """Let go of a connection that is being closed: its rows are not read."""
         self.unbuffered_active = False
         self.connection = None
+
+
+def _read_ok(packet: t.Any) -> tuple[int, int, int, int, bytes]:
+    """Return affected rows, insert id, status flags, warnings and the rest of an OK
+    packet (MySQL client/server protocol, OK_Packet).
+    """
+    data = packet._data
+    if data[1] < 0xFB and data[2] < 0xFB:  # both numbers fit into a byte
+        status, warnings = _unpack_flags(data, 3)
+        return data[1], data[2], status, warnings, data[7:]
+    ok = OKPacketWrapper(packet)
+    return (
+        ok.affected_rows,
+        ok.insert_id,
+        ok.server_status,
+        ok.warning_count,
+        ok.message,
+    )
 
 
 class _Replay:
@@ -288,9 +317,12 @@ class WireConnection(_Connection):
             CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query ({why})"
         )
 
-    def _read_ok_packet(self) -> t.Any:
-        ok = super()._read_ok_packet()  # type: ignore[misc]  # not in the stubs
-        self.note(ok.server_status, ok.warning_count)
+    def _read_ok_packet(self) -> tuple[int, int, int, int, bytes]:
+        packet = self._read_packet()
+        if not packet.is_ok_packet():
+            raise err.OperationalError(CR.CR_COMMANDS_OUT_OF_SYNC, "out of sync")
+        ok = _read_ok(packet)
+        self.note(ok[2], ok[3])
         return ok
 
     def _read_query_result(self, unbuffered: bool = False) -> t.Any:
