@@ -28,7 +28,9 @@ class _Lent(dict[str, PooledConnection]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lock = threading.Lock()  # threads may share an app context
+        # Threads may share an app context; a password may come out of another bind.
+        self.lock = threading.RLock()
+        self.ended = False
 
 
 def get_db(bind: str = "default") -> PooledConnection:
@@ -52,6 +54,8 @@ def get_db(bind: str = "default") -> PooledConnection:
         db = lent.get(bind)
         if db is None or db.returned:
             db = lent[bind] = _pool(bind).connection(holder=_holder())
+            if lent.ended:  # by another thread, while this one waited
+                db.close()
         return db
 
 
@@ -74,8 +78,9 @@ def return_all() -> None:
     """Return the connections of this app context. Never raises."""
     lent: _Lent | None = g.pop(_ON_G, None)
     if lent is not None:
-        for db in lent.values():
-            db.close()
+        lent.ended = True
+        while lent:
+            lent.popitem()[1].close()
 
 
 def _pool(bind: str) -> Pool:

@@ -93,5 +93,6 @@ def _unavailable(error: PoolError) -> ResponseReturnValue:
     retry_after = max(1, math.ceil(timeout))  # by then the queue has turned over
     unavailable = ServiceUnavailable(retry_after=retry_after)
     response = app.make_response(app.handle_http_exception(unavailable))
-    response.headers.setdefault("Retry-After", str(retry_after))
+    if response.status_code == unavailable.code:
+        response.headers.setdefault("Retry-After", str(retry_after))
     return response
