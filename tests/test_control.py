@@ -1,0 +1,348 @@
+"""Each process answers on a socket that is its user's alone, whatever comes in."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import resource
+import socket
+import threading
+import time
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flask_mysqlpool import get_db
+from flask_mysqlpool import Pool
+from flask_mysqlpool.config import Settings
+from flask_mysqlpool.control import ask_workers
+from flask_mysqlpool.control import Control
+from flask_mysqlpool.control import make_private
+from flask_mysqlpool.control import merged
+from flask_mysqlpool.control import Pools
+from flask_mysqlpool.control import runtime_folder
+from flask_mysqlpool.stats import PoolStats
+
+from .conftest import MakeApp
+from .conftest import wait_until
+from .processes import short_folder
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A folder with a short path, unlike pytest's."""
+    with short_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def folder(base: Path) -> Path:
+    return runtime_folder(str(base), "shop", "/srv/shop")
+
+
+class Worker(t.NamedTuple):
+    pools: Pools
+    control: Control
+
+
+@pytest.fixture
+def publish(folder: Path) -> Iterator[Callable[[], Worker]]:
+    """Let this process answer, with two pools that connect to nothing."""
+    workers: list[Worker] = []
+
+    def publish() -> Worker:
+        config = {"MYSQLPOOL_BINDS": {"reports": {"max_size": 4}}}
+        binds = Settings.from_config(config)
+        pools = Pools({name: Pool(each, name) for name, each in binds.items()})
+        control = Control(lambda: folder, pools)
+        control.publish(pools["default"])
+        workers.append(Worker(pools, control))
+        return workers[-1]
+
+    yield publish
+    for worker in workers:
+        worker.control.withdraw()
+
+
+@pytest.fixture
+def address(publish: Callable[[], Worker], folder: Path) -> str:
+    """Of this process, which answers."""
+    publish()
+    (path,) = folder.iterdir()
+    return str(path)
+
+
+@contextlib.contextmanager
+def connect(address: str) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as asker:
+        asker.settimeout(5)
+        asker.connect(address)
+        yield asker
+
+
+def assert_well(folder: Path) -> None:
+    (worker,) = ask_workers(folder)
+    assert worker.error == ""
+    assert worker.pid == os.getpid()
+    assert worker.binds["default"].pack() == PoolStats(max_size=10).pack()
+    assert worker.binds["reports"].max_size == 4
+
+
+# Questions and answers
+
+
+def test_nobody_runs_where_there_is_no_folder(folder: Path) -> None:
+    assert ask_workers(folder) == []
+    assert not folder.exists()
+
+
+def test_process_answers_for_all_its_pools(address: str, folder: Path) -> None:
+    assert Path(address).name.startswith(f"{os.getpid()}.")
+    assert os.stat(address).st_uid == os.geteuid()
+    assert_well(folder)
+
+
+def test_app_answers_from_its_first_checkout_on(
+    base: Path, make_app: MakeApp, mysql_url: str
+) -> None:
+    app = make_app(runtime_dir=str(base), binds={"reports": {"max_size": 4}})
+    folder = runtime_folder(str(base), app.name, app.root_path)
+    assert ask_workers(folder) == []
+    with app.app_context():
+        get_db()
+        get_db("reports")
+        (worker,) = ask_workers(folder)
+        assert len(list(folder.iterdir())) == 1
+    assert worker.binds["default"].in_use == worker.binds["reports"].in_use == 1
+
+
+def test_second_app_in_one_process_has_a_socket_of_its_own(
+    publish: Callable[[], Worker], folder: Path
+) -> None:
+    publish()
+    publish()
+    workers = ask_workers(folder)
+    assert [worker.pid for worker in workers] == 2 * [os.getpid()]
+    assert merged(workers)["default"].max_size == 20
+
+
+MALFORMED = {
+    "nothing": b"",
+    "an empty line": b"\n",
+    "binary": bytes(range(256)),
+    "binary line": b"\xff\xfe\x00\n",
+    "huge": b"x" * 1_000_000,
+    "huge line": b'{"command": "' + b"x" * 1_000_000 + b'"}\n',
+    "deep": b"[" * 4000 + b"\n",
+    "half": b'{"command": ',
+    "no mapping": b"[1, 2]\n",
+    "unknown": b'{"command": "stop"}\n',
+    "extended": b'{"command": "stats", "then": "stop"}\n',
+    "nan": b"NaN\n",
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_malformed_message_changes_nothing(
+    what: str, address: str, folder: Path
+) -> None:
+    for _ in range(3):
+        with connect(address) as asker, contextlib.suppress(OSError):
+            asker.sendall(MALFORMED[what])
+            asker.shutdown(socket.SHUT_WR)
+            assert asker.recv(100) == b""
+        assert_well(folder)
+
+
+def test_endless_message_is_cut_off(address: str, folder: Path) -> None:
+    with connect(address) as asker, pytest.raises(OSError):
+        for _ in range(1000):
+            asker.sendall(b"x" * 10_000)
+    assert_well(folder)
+
+
+def test_silent_asker_delays_the_others_by_less_than_their_patience(
+    address: str, folder: Path
+) -> None:
+    with connect(address) as silent:
+        silent.sendall(b'{"comm')
+        assert_well(folder)
+
+
+def test_asker_that_does_not_listen_harms_nobody(address: str, folder: Path) -> None:
+    for _ in range(10):
+        with connect(address) as asker:
+            asker.sendall(b'{"command": "stats"}\n')
+    assert_well(folder)
+
+
+def test_message_may_come_in_pieces(address: str) -> None:
+    with connect(address) as asker:
+        for byte in b'{"command": "stats"}\n':
+            asker.send(bytes([byte]))
+        answer = asker.makefile("rb").readline()
+    assert json.loads(answer)["pid"] == os.getpid()
+
+
+def test_process_without_a_descriptor_to_spare_answers_later(
+    address: str, folder: Path
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        askers = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in "123"]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        try:
+            for asker in askers:
+                asker.connect(address)
+                asker.sendall(b'{"command": "stats"}\n')
+            # The first has the descriptor that was set aside for it before.
+            assert askers[0].recv(1) == b"{"
+            askers[2].settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                askers[2].recv(1)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        askers[2].settimeout(5)
+        assert askers[2].recv(1) == b"{"
+    assert_well(folder)
+
+
+@contextlib.contextmanager
+def impostor(folder: Path, answer: bytes) -> Iterator[None]:
+    """A process of another version, or somebody's joke."""
+    make_private(folder)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "999.0.sock"))
+        listener.listen()
+        listener.settimeout(5)
+
+        def serve() -> None:
+            asker, _ = listener.accept()
+            with asker:
+                asker.recv(100)
+                asker.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\n",
+        b"\xff\n",
+        b"[]\n",
+        b"null\n",
+        b"{}\n",
+        b'{"binds": 1}\n',
+        b'{"binds": {"default": {}}}\n',
+        b'{"binds": {"default": {"wait_seconds": {"counts": {"9999": 1}}}}}\n',
+        b"[" * 100_000 + b"\n",
+    ],
+)
+def test_answer_that_makes_no_sense_is_listed_as_none(
+    answer: bytes, folder: Path, publish: Callable[[], Worker]
+) -> None:
+    publish()
+    with impostor(folder, answer):
+        strange, own = ask_workers(folder)
+    assert strange.pid == 999
+    assert strange.error.startswith("not answering")
+    assert strange.binds == {}
+    assert own.error == ""
+
+
+def test_workers_that_do_not_answer_are_given_a_second_in_all(folder: Path) -> None:
+    make_private(folder)
+    pids = [997, 998, 999]
+    with contextlib.ExitStack() as stack:
+        for pid in pids:
+            hung = stack.enter_context(socket.socket(socket.AF_UNIX))
+            hung.bind(str(folder / f"{pid}.0.sock"))
+            hung.listen()
+        began = time.monotonic()
+        workers = ask_workers(folder)
+        assert 0.9 < time.monotonic() - began < 2
+    assert [worker.pid for worker in workers] == pids
+    assert {worker.error for worker in workers} == {"not answering (timed out)"}
+
+
+def test_sockets_of_dead_processes_are_swept(
+    address: str, folder: Path, publish: Callable[[], Worker]
+) -> None:
+    for number in range(3):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(folder / f"{1000 + number}.0.sock"))
+    assert_well(folder)
+    assert [str(path) for path in folder.iterdir()] == [address]
+
+
+def test_other_files_are_left_alone(address: str, folder: Path) -> None:
+    for name in ("notes.txt", "x.sock", ".sock", "-1.0.sock", "1000.0.sock.new"):
+        (folder / name).touch()
+    assert_well(folder)
+    assert len(list(folder.iterdir())) == 6
+
+
+# Life and death
+
+
+def test_socket_goes_with_the_pools(
+    base: Path, folder: Path, publish: Callable[[], Worker]
+) -> None:
+    pools = Pools({"default": Pool(Settings.from_config({})["default"])})
+    threads = set(threading.enumerate())
+    Control(lambda: folder, pools).publish(pools["default"])
+    (thread,) = set(threading.enumerate()) - threads
+    assert ask_workers(folder)
+    del pools
+    gc.collect()
+    assert list(folder.iterdir()) == []
+    wait_until(lambda: not thread.is_alive())
+
+
+def test_withdrawn_process_answers_no_more(
+    folder: Path, publish: Callable[[], Worker]
+) -> None:
+    worker = publish()
+    worker.control.withdraw()
+    worker.control.withdraw()
+    assert ask_workers(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_child_answers_under_its_own_pid_once_it_uses_a_pool(
+    folder: Path, publish: Callable[[], Worker]
+) -> None:
+    worker = publish()
+    asked, answer = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        try:
+            os.read(asked[0], 1)
+            worker.control.publish(worker.pools["default"])
+            os.write(answer[1], b"p")
+            os.read(asked[0], 1)
+            worker.control.withdraw()
+        finally:
+            os._exit(0)
+    try:
+        assert_well(folder)  # the child listens on nothing of its parent's
+        os.write(asked[1], b"p")
+        assert os.read(answer[0], 1) == b"p"
+        assert {worker.pid for worker in ask_workers(folder)} == {os.getpid(), child}
+    finally:
+        os.write(asked[1], b"e")
+        os.waitpid(child, 0)
+        for end in (*asked, *answer):
+            os.close(end)
+    assert len(list(folder.iterdir())) == 1
+    assert_well(folder)
