@@ -212,21 +212,19 @@ class Connection(WireConnection):
         self._affected_rows = self._read_query_result(unbuffered)
         if self._result.insert_id:
             self.session_changed = True  # LAST_INSERT_ID() of the session
-        if self.depth and (not self.server_status & IN_TRANS or ends_block(text)):
-            self.trouble = self.doomed = err.ProgrammingError(
-                "the transaction was ended within its block, by a statement that"
-                " commits or rolls back (DDL does); what the block did is not all or"
-                " nothing"
-            )
+        if self.depth and ends_block(text):
+            self._end_of_block()
         if self._wrote(kind, text):
             self.uncommitted = self.server_status & IN_TRANS != 0
         return self._affected_rows
 
     def commit(self) -> None:
+        self.depth = 0  # within a block it is the block that does it, at its end
         super().commit()
         self.unsettled = False
 
     def rollback(self) -> None:
+        self.depth = 0
         super().rollback()
         self.unsettled = False
 
@@ -254,14 +252,20 @@ class Connection(WireConnection):
             if self.depth:
                 self.trouble = error
         else:
-            self.trouble = self.trouble or error
-            self.abandon()
+            self.give_up(error)
+
+    def give_up(self, error: BaseException) -> None:
+        """Close the connection; who uses it from here on is told why."""
+        if self.trouble is None or refused_by_server(self.trouble):
+            self.trouble = error
+        self.abandon()
 
     def check_transaction(self) -> None:
         """After an error within a transaction block, make sure that the block's
         transaction still exists; after the loss of the connection, say so.
 
-        :raise pymysql.err.OperationalError: the server has rolled it back.
+        :raise pymysql.err.OperationalError: the server has ended it.
+        :raise pymysql.err.ProgrammingError: a statement of the block has.
         :raise pymysql.err.InterfaceError: the connection was lost.
         """
         if self._sock is None:
@@ -269,19 +273,22 @@ class Connection(WireConnection):
                 0, f"the connection was lost: {self.trouble}"
             ) from self.trouble
         if self.doomed is None:
-            self.ping(reconnect=False)  # its OK packet has the flag
-            if self.in_transaction:
-                self.trouble = None
-                return
-            self.doomed = self.trouble
-        cause = t.cast(BaseException, self.doomed)
-        if isinstance(cause, err.ProgrammingError) and len(cause.args) == 1:
-            raise cause  # one of ours
+            try:
+                self.ping(reconnect=False)  # its OK packet has the flag: see note()
+            except err.Error as error:
+                self.give_up(error)
+                raise
+        if self.doomed is None:
+            self.trouble = None
+            return
+        if not refused_by_server(self.doomed):
+            raise self.doomed  # one of ours
+        code, text = self.doomed.args
         raise err.OperationalError(
-            cause.args[0],
-            f"the server has ended the whole transaction ({cause.args[1]});"
-            " nothing of it was committed, and nothing more can be done within it",
-        ) from cause
+            code,
+            f"the server has ended the whole transaction ({text}); nothing more can be"
+            " done within it",
+        ) from self.doomed
 
     def note(self, status: int, warnings: int) -> None:
         self.server_status = status
@@ -290,6 +297,17 @@ class Connection(WireConnection):
             self.session_changed = True  # SHOW WARNINGS has something to tell
         if not status & IN_TRANS:
             self.uncommitted = False
+            if self.depth:
+                self._end_of_block()
+
+    def _end_of_block(self) -> None:
+        """Take note that a block's transaction has ended, before the block did."""
+        if self.doomed is None:
+            self.trouble = self.doomed = self.trouble or err.ProgrammingError(
+                "the transaction was ended within its block, by a statement that"
+                " commits or rolls back (DDL does); what the block did is not all or"
+                " nothing"
+            )
 
     def abandon(self) -> None:
         sock = self._sock

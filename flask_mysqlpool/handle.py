@@ -207,8 +207,8 @@ class PooledConnection:
         depth = self._begin_block()
         try:
             yield self
-        except BaseException:
-            self._roll_back_block(depth)
+        except BaseException as error:
+            self._roll_back_block(depth, error)
             raise
         self._end_block(depth)
 
@@ -240,37 +240,33 @@ class PooledConnection:
                 )
             else:
                 self._exchange(Connection.commit)
-        except BaseException:
-            self._roll_back_block(depth)
+        except BaseException as error:
+            self._roll_back_block(depth, error)
             raise
         raw.depth = depth
 
-    def _roll_back_block(self, depth: int) -> None:
+    def _roll_back_block(self, depth: int, why: BaseException) -> None:
         """Undo the block. An error here says no more than the one under way; where
         nothing else helps, the server rolls back as the connection ends.
         """
         raw = self._raw
         if raw is None or raw.lease != self._lease:
             return
-        ordered, raw.depth = raw.depth == depth + 1, depth
+        ordered, raw.depth = raw.depth == depth + 1, min(raw.depth, depth)
         try:
             if not ordered:
-                raw.abandon()
+                raw.give_up(why)
             elif depth:
                 self._exchange(
                     Connection.query, f"ROLLBACK TO SAVEPOINT {_savepoint(depth)}"
                 )
             else:
-                raw.trouble = raw.doomed = None
+                if raw.open:
+                    raw.trouble = raw.doomed = None
                 self._exchange(Connection.rollback)
-        except ConnectionBusyError:
-            raw.abandon()  # another thread stands against it
-        except err.Error as error:
-            if depth:  # what the block did may still be part of the outer one
-                raw.trouble = raw.trouble or error
-                raw.doomed = raw.doomed or error
-            else:
-                raw.abandon()
+        except err.Error as error:  # such as another thread's exchange
+            if raw.doomed is None:  # else the outermost block has still to end
+                raw.give_up(error)
 
     def _exchange(
         self,

@@ -292,12 +292,13 @@ class WireConnection(_Connection):
         data = b""
         more = True
         while more:  # protocol, Sending More Than 16Mb
-            read = self._rfile.read
             try:
+                read = self._rfile.read
                 low, high, number = _unpack_header(read(4))
                 size = low | high << 16
                 part = read(size)
-            except (OSError, struct.error) as error:
+            except (OSError, struct.error, AttributeError, ValueError) as error:
+                # The last two: another thread has closed it meanwhile.
                 raise self._lost(error) from error
             if number != self._next_seq_id or len(part) != size:
                 raise self._lost("the answer is cut off or out of order")
