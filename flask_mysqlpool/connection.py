@@ -219,8 +219,15 @@ class Connection(WireConnection):
         return self._affected_rows
 
     def commit(self) -> None:
-        self.depth = 0  # within a block it is the block that does it, at its end
-        super().commit()
+        depth, self.depth = (
+            self.depth,
+            0,
+        )  # within a block the block does it, at its end
+        try:
+            super().commit()
+        except BaseException:
+            self.depth = depth
+            raise
         self.unsettled = False
 
     def rollback(self) -> None:
@@ -275,7 +282,7 @@ class Connection(WireConnection):
         if self.doomed is None:
             try:
                 self.ping(reconnect=False)  # its OK packet has the flag: see note()
-            except err.Error as error:
+            except BaseException as error:
                 self.give_up(error)
                 raise
         if self.doomed is None:

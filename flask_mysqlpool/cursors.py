@@ -26,7 +26,7 @@ class BoundCursor(Cursor):
             raise err.ProgrammingError("execute() first")
 
     def close(self) -> None:
-        if self.connection is not None and self.connection._raw is None:
+        if self.connection is not None and not self.connection.open:
             self.connection = None  # nothing is left to be read
         super().close()
 
@@ -45,7 +45,7 @@ class BoundSSCursor(BoundCursor):
     def close(self) -> None:
         """Read what is left of the rows, as PyMySQL does."""
         connection = self.connection
-        if connection is not None and connection._raw is not None:
+        if connection is not None and connection.open:
             result = self._result
             if result is not None and result is connection._result:
                 connection._exchange(lambda raw: result._finish_unbuffered_query())

@@ -68,9 +68,9 @@ class Lending(Places):
                 connection = self._fill(self._open(deadline), time.monotonic())
                 break
             except err.OperationalError as error:
-                if not error.args or error.args[0] not in _SERVER_FULL:
+                if not server_full(error):
                     raise
-                grant = self._wait_in_front(began, end, error)
+                grant = self._wait_for_room(began, end, error)
         connection.waited = time.monotonic() - began
         return connection
 
@@ -87,25 +87,31 @@ class Lending(Places):
             raise self._timed_out(None, end - waiter.since)
         return grant
 
-    def _wait_in_front(
+    def _wait_for_room(
         self, since: float, end: float, failure: Exception
     ) -> Connection | Place:
-        """Wait at the head of the queue, trying again now and then: the server may
-        have room before anybody returns a connection here.
+        """Wait, with a place in hand, until somebody returns a connection; whoever is
+        first tries again now and then, for the server may have room before that.
         """
-        waiter = self._rejoin(since)
+        try:
+            waiter = self._rejoin(since)
+        except BaseException:
+            self._vacate()
+            raise
+        if isinstance(waiter, Connection):
+            return waiter
         grant = None
         try:
-            while grant is None:
-                left = end - time.monotonic()
-                if left <= 0:
-                    break
+            while (left := end - time.monotonic()) > 0 and waiter.grant is None:
                 waiter.wait(min(left, BUSY_PAUSE * random.uniform(0.5, 1.5)))
-                grant = self._take_first(waiter)
+                if self._is_next(waiter):
+                    return Place.FREE
+            grant = self._leave_queue(waiter)
         except BaseException:
-            self._decline(grant or self._leave_queue(waiter))
+            self._vacate()
+            self._decline(waiter.grant or self._leave_queue(waiter))
             raise
-        grant = grant or self._leave_queue(waiter)
+        self._vacate()
         if isinstance(grant, Exception):
             raise grant
         if grant is None:
@@ -149,37 +155,43 @@ class Lending(Places):
         return "" if fine else "dead"
 
     def _open(self, deadline: float) -> Connection:
-        """Open a connection in a reserved place, which is given back if that fails."""
+        """Open a connection in a reserved place, which is given back if that fails,
+        but not where the server is full: then there is reason to try again.
+        """
         started = time.monotonic()
         try:
             self._begin_use()
             with self._lock:
                 self._number = number = self._number + 1
                 refused = self._outage.begin_try(started)
-            if refused is not None:
-                raise self._timed_out(refused, 0)
-            connection = self._opener.open(deadline)
-        except PoolTimeout:
-            self._vacate()
-            raise
+            if refused is None:
+                connection = self._opener.open(deadline)
+                self._dress(connection, number)
+                return connection
         except BaseException as error:
             unreachable = _unreachable(error)
             with self._lock:
                 if unreachable is not None:
                     self._outage.failed(unreachable, time.monotonic())
+                elif refused_by_server(error):
+                    self._outage.ended()  # it answers
                 else:
                     self._outage.give_up_try()
-            self._vacate()
+            if not server_full(error):
+                self._vacate()
             if unreachable is not None:
                 raise self._timed_out(unreachable, deadline - started) from error
             raise
+        self._vacate()
+        raise self._timed_out(refused, 0)
+
+    def _dress(self, connection: Connection, number: int) -> None:
         connection.number = number
         connection.uses_allowed = self.settings.max_usage or float("inf")
         if self.settings.max_lifetime:
             lifetime = self.settings.max_lifetime * random.uniform(1 - JITTER, 1)
             connection.expires_at = time.monotonic() + lifetime
         logger.debug("pool %r: opened a connection", self.name)
-        return connection
 
     def _begin_use(self) -> None:
         """Tell those who asked that this process uses the pool."""
@@ -240,6 +252,11 @@ class Lending(Places):
             connection.abandon()
         else:
             connection.quit(time.monotonic() + FAREWELL)
+
+
+def server_full(error: BaseException) -> bool:
+    """Return whether the server has no room for one more connection just now."""
+    return refused_by_server(error) and error.args[0] in _SERVER_FULL
 
 
 def _unreachable(error: BaseException) -> Exception | None:

@@ -8,6 +8,7 @@ closed is returned to the caller, who does it outside the lock.
 from __future__ import annotations
 
 import threading
+import typing as t
 from collections import Counter
 from collections import deque
 from enum import Enum
@@ -56,7 +57,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     """Connections idle, lent and being opened, within a maximum."""
 
     # The written contract with DBUtils. Its own lock, wait and failover are not used.
-    _lock: threading.Lock
+    _lock: t.Any
     _idle_cache: list[Connection]  # the last to come back is the first to go
     _connections: int  # those that are lent
     _maxconnections: int
@@ -72,7 +73,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
 
     def _clear(self) -> None:
         """Start without connections, callers or counts, as a new process does."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # it knows its owner: see give_back()
         self._idle_cache = []
         self._settling: deque[Connection] = deque()  # reset under way, oldest first
         self._waiters: deque[Waiter] = deque()
@@ -129,25 +130,29 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
                 self._waiters.remove(waiter)
             return waiter.grant
 
-    def _rejoin(self, since: float) -> Waiter:
-        """Return a place at the head of the queue, for who was first before."""
+    def _rejoin(self, since: float) -> Connection | Waiter:
+        """Queue with a place in hand that cannot be filled now, before those who came
+        later; where a connection is idle, exchange the place for it.
+        """
         with self._lock:
             if self._closed:
                 raise self._is_closed()
+            idle = self._idle_cache or self._settling
+            if idle:
+                self._size -= 1
+                return self._lend(idle.pop(), since)
             waiter = Waiter(since)
-            self._waiters.appendleft(waiter)
+            earlier = sum(other.since < since for other in self._waiters)
+            self._waiters.insert(earlier, waiter)
             return waiter
 
-    def _take_first(self, waiter: Waiter) -> Connection | Place | Exception | None:
-        """Return what the waiter at the head of the queue was handed, or a free place
-        if there is one; else leave it where it is.
-        """
+    def _is_next(self, waiter: Waiter) -> bool:
+        """Return whether the waiter was the first in line; it leaves then."""
         with self._lock:
-            if waiter.grant is None and self._size < self._maxconnections:
-                self._waiters.remove(waiter)
-                self._size += 1
-                return Place.FREE
-            return waiter.grant
+            if waiter.grant is None and self._waiters[0] is waiter:
+                self._waiters.popleft()
+                return True
+            return False
 
     def _fill(self, connection: Connection, now: float) -> Connection:
         """Lend a connection that was opened in a reserved place."""

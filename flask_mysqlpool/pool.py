@@ -26,10 +26,13 @@ from .errors import PoolTimeout
 from .handle import PooledConnection
 from .lending import FAREWELL
 from .lending import Lending
+from .lending import server_full
 from .lending import who
 from .stats import PoolStats
 
 logger = logging.getLogger(__name__)
+
+REFUSED_PAUSE = 1.0  # seconds until a server that refused is asked for min_size again
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
@@ -48,6 +51,7 @@ class Pool(Lending):
         super().__init__(settings, name)
         self._pid = getpid()
         self._mode = settings.reset
+        self._min_size_kept = True
         _pools.add(self)
 
     def __repr__(self) -> str:
@@ -172,12 +176,16 @@ class Pool(Lending):
     # Taking back (called by the handle, which never sees an error)
 
     def give_back(self, lease: int) -> None:
+        if self._lock._is_owned():  # a finalizer, run while this thread holds the lock
+            self._lost.append(lease)
+            return
         connection = self._lent.pop(lease, None)
         if connection is None:
             return  # given back by another thread, or lent by a parent process
         reason = "broken"
         try:
             if connection.turn.acquire(False):
+                connection.lease = 0  # the handle's exchanges end here
                 try:
                     if connection.start_reset(self._mode):
                         reason = ""
@@ -195,6 +203,7 @@ class Pool(Lending):
         happen at any point, under the lock too: others do the rest.
         """
         self._lost.append(lease)
+        self.on_need()  # somebody may be waiting for its place
 
     # Keeping in shape (called by the housekeeper, and without one at a checkout)
 
@@ -211,7 +220,7 @@ class Pool(Lending):
         self._report_leaks(now)
         while self._reserve_for_minimum():
             if not self._fill_place():
-                return max(0.01, self._outage.pause(monotonic()))
+                return self._outage.pause(monotonic()) or REFUSED_PAUSE
         times = (settings.max_idle, settings.max_lifetime, settings.leak_after)
         return min((seconds / 2 for seconds in times if seconds), default=30.0)
 
@@ -224,12 +233,16 @@ class Pool(Lending):
     def _fill_place(self) -> bool:
         """Open a connection for :attr:`min_size`; return whether that went well."""
         deadline = monotonic() + self.settings.connect_timeout
-        level = logging.DEBUG if self._outage.error else logging.WARNING  # once
+        level = logging.WARNING if self._min_size_kept else logging.DEBUG  # once
         try:
             connection = self._open(deadline)
         except Exception as error:
+            if server_full(error):
+                self._vacate()
             logger.log(level, "cannot keep min_size: %s", error)
+            self._min_size_kept = False
             return False
+        self._min_size_kept = True
         if reason := self._store(connection, monotonic()):
             self._close(connection, reason)
         return True
