@@ -171,7 +171,9 @@ class Settings:
         to.flag, "Check that the certificate is for this host."
     )
     ssl: ssl.SSLContext | Mapping[str, t.Any] | None = _driver(
-        to.tls, "An :class:`ssl.SSLContext`, instead of the single ``SSL_*`` keys."
+        to.tls,
+        "An :class:`ssl.SSLContext`, instead of the single ``SSL_*`` keys.",
+        secret=True,
     )
     server_public_key: str | bytes | None = _driver(
         to.key_text, "The server's public key, for ``sha256_password`` without TLS."
@@ -284,6 +286,8 @@ class _Layer:
                 lost |= other
             if other & self._values.keys():
                 lost |= one
+        if self._values.get("ssl_disabled"):
+            lost |= {"ssl", *_TLS}
         merged._values = {
             name: value for name, value in base._values.items() if name not in lost
         } | self._values

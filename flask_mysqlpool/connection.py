@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 import typing as t
+from collections.abc import Callable
 
 from pymysql import err
 from pymysql.constants import CLIENT
@@ -57,6 +58,14 @@ def refused_by_server(error: BaseException) -> bool:
     return code >= 1000 and not CR.CR_ERROR_FIRST <= code < 3000
 
 
+class Origin(t.Protocol):
+    """Where a connection is from; see :class:`~flask_mysqlpool.opener.Opener`."""
+
+    settings: Settings
+
+    def tls_context(self, create: Callable[[], ssl.SSLContext]) -> ssl.SSLContext: ...
+
+
 class Connection(WireConnection):
     """A session at the server, from its opening to its end.
 
@@ -89,7 +98,7 @@ class Connection(WireConnection):
     trouble: BaseException | None = None  # an error within a block, not yet looked at
     doomed: BaseException | None = None  # the error that ended the block's transaction
 
-    def __init__(self, opener: Opener, arguments: dict[str, t.Any]) -> None:
+    def __init__(self, opener: Origin, arguments: dict[str, t.Any]) -> None:
         self._opener = opener
         self.pid = os.getpid()
         self.turn = threading.Lock()
@@ -252,10 +261,11 @@ class Connection(WireConnection):
         not end with it, the connection is closed: an answer on its way would be taken
         for that of the next statement.
         """
+        if isinstance(error, UnicodeEncodeError):
+            return  # nothing was sent
         if self._sock is not None and refused_by_server(error):
             self.uncertain = self.session_changed = True
-            if error.args[0] in _READ_ONLY:
-                self.read_only = True
+            self.read_only |= error.args[0] in _READ_ONLY
             if self.depth:
                 self.trouble = error
         else:
@@ -316,6 +326,12 @@ class Connection(WireConnection):
                 " nothing"
             )
 
+    def quit(self, deadline: float) -> None:
+        if self.pid != os.getpid():
+            self.abandon()  # it is not ours to end
+        else:
+            super().quit(deadline)
+
     def abandon(self) -> None:
         sock = self._sock
         if sock is not None and self.pid != os.getpid():
@@ -367,41 +383,3 @@ class Connection(WireConnection):
         return self._opener.tls_context(
             lambda: super(Connection, self)._create_ssl_ctx(sslp)  # type: ignore[misc]  # not in the stubs
         )
-
-
-# What PyMySQL would send after the login, a round trip each.
-_SENT_AHEAD: dict[str, t.Any] = dict.fromkeys(
-    ("sql_mode", "init_command", "autocommit")
-)
-
-
-class Opener:
-    """Opens the connections of one pool."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._arguments = settings.driver_arguments()
-        self._tls: ssl.SSLContext | None = None
-
-    def open(self, deadline: float) -> Connection:
-        """Open a connection by ``deadline``, on the monotonic clock.
-
-        :raise pymysql.Error: the server cannot be reached or refuses us.
-        """
-        arguments = self._arguments | _SENT_AHEAD
-        password: t.Any = self.settings.password
-        if callable(password):
-            password = password()
-        if isinstance(password, str):
-            password = password.encode()  # PyMySQL takes latin1, unlike the servers
-        if password is not None:
-            arguments["password"] = password
-        connection = Connection(self, arguments)
-        connection.open_session(deadline)
-        return connection
-
-    def tls_context(self, create: t.Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        """Return the one TLS context of the pool: making one takes 15 ms."""
-        if self._tls is None:
-            self._tls = create()
-        return self._tls

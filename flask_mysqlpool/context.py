@@ -49,7 +49,9 @@ def get_db(bind: str = "default") -> PooledConnection:
             "get_db() works only within an app context: in a view it has one,"
             " elsewhere write `with app.app_context():`"
         )
-    lent: _Lent = g.setdefault(_ON_G, _Lent())
+    lent: _Lent | None = g.get(_ON_G)
+    if lent is None:
+        lent = g.setdefault(_ON_G, _Lent())
     with lent.lock:
         db = lent.get(bind)
         if db is None or db.returned:

@@ -196,8 +196,8 @@ def check_private(folder: Path) -> None:
         shared = path != folder and bool(status.st_mode & stat.S_ISVTX)
         if status.st_uid not in owners:  # the owner may rename what is in it
             raise PermissionError(
-                f"{path} belongs to another user (uid {status.st_uid}): set"
-                " MYSQLPOOL_RUNTIME_DIR to a folder of your own"
+                f"{path} belongs to another user (uid {status.st_uid}): run this as"
+                " that user, or set MYSQLPOOL_RUNTIME_DIR to a folder of your own"
             )
         if status.st_mode & others and not shared:
             raise PermissionError(f"{path} is open to others: chmod 700 {path}")

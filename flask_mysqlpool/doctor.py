@@ -11,12 +11,12 @@ from pymysql.cursors import DictCursor
 
 from .config import Settings
 from .connection import Connection
-from .connection import Opener
+from .opener import Opener
 from .stats import PoolStats
 
 PATIENCE = 5.0  # seconds to connect
 
-OLDEST = {"MariaDB": (10, 3), "MySQL": (5, 7)}  # with session tracking and resets
+OLDEST = {"MariaDB": (10, 3), "MySQL": (8, 0)}  # with session tracking and resets
 
 _VIEW = """
     SELECT @@version AS version, @@max_connections AS max_connections,

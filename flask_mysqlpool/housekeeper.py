@@ -1,7 +1,8 @@
 """One daemon thread per process that calls on each pool when it asks for it.
 
-It knows only time: what there is to do, the pools know. Where no thread can run, the
-same is done at checkouts, only later.
+It knows only time: what there is to do, the pools know. Where no thread can run, a
+connection that is too old or was dropped goes at a checkout instead, and nothing is
+opened or closed ahead of time.
 """
 
 from __future__ import annotations

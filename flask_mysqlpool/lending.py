@@ -20,9 +20,9 @@ from pymysql.constants import ER
 
 from .config import Settings
 from .connection import Connection
-from .connection import Opener
 from .connection import refused_by_server
 from .errors import PoolTimeout
+from .opener import Opener
 from .places import Place
 from .places import Places
 from .places import Waiter
@@ -94,7 +94,7 @@ class Lending(Places):
         first tries again now and then, for the server may have room before that.
         """
         try:
-            waiter = self._rejoin(since)
+            waiter = self._rejoin(since, time.monotonic())
         except BaseException:
             self._vacate()
             raise

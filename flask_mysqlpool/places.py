@@ -130,7 +130,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
                 self._waiters.remove(waiter)
             return waiter.grant
 
-    def _rejoin(self, since: float) -> Connection | Waiter:
+    def _rejoin(self, since: float, now: float) -> Connection | Waiter:
         """Queue with a place in hand that cannot be filled now, before those who came
         later; where a connection is idle, exchange the place for it.
         """
@@ -140,7 +140,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             idle = self._idle_cache or self._settling
             if idle:
                 self._size -= 1
-                return self._lend(idle.pop(), since)
+                return self._lend(idle.pop(), now)
             waiter = Waiter(since)
             earlier = sum(other.since < since for other in self._waiters)
             self._waiters.insert(earlier, waiter)

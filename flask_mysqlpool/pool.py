@@ -205,7 +205,7 @@ class Pool(Lending):
         self._lost.append(lease)
         self.on_need()  # somebody may be waiting for its place
 
-    # Keeping in shape (called by the housekeeper, and without one at a checkout)
+    # Keeping in shape (called by the housekeeper)
 
     def tend(self) -> float:
         """Retire what is too old or was idle for too long, and fill up to

@@ -244,7 +244,12 @@ class WireConnection(_Connection):
         if self._result is not None:
             self._result.disown()
         self.quiet = WireConnection.quiet
-        self._force_close()
+        try:
+            self._force_close()
+        except RuntimeError:  # under gevent: another greenlet is reading
+            if self._sock is not None:
+                self._sock.close()
+            self._sock = self._rfile = None
 
     def quit(self, deadline: float) -> None:
         """Take leave of the server (COM_QUIT) and close the socket."""
@@ -286,6 +291,8 @@ class WireConnection(_Connection):
         """Read a packet, as PyMySQL does but in fewer steps: what a checkout costs is
         won back here, so that the pool is no slower than PyMySQL alone.
         """
+        if self._deadline is not None:
+            self._refresh_limit()
         if self._current_timeout != self._read_timeout:
             t.cast(socket.socket, self._sock).settimeout(self._read_timeout)
             self._current_timeout = self._read_timeout
@@ -356,7 +363,13 @@ def _listener(sock: socket.socket) -> Callable[[], bool]:
         return not poll.poll(0)
 
     if _can_be_quick and sock.family != socket.AF_UNIX:
-        quiet = _quick_listener(sock.getsockopt, quiet)
+        try:
+            sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO)
+            sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO)
+        except OSError:
+            pass  # a kernel without them
+        else:
+            quiet = _quick_listener(sock.getsockopt, quiet)
     if isinstance(sock, ssl.SSLSocket):
         return lambda: not sock.pending() and quiet()
     return quiet

@@ -22,6 +22,7 @@ CORE = (
     {"protocol"},
     {"session"},
     {"connection"},
+    {"opener"},
     {"cursors"},
     {"handle"},
     {"places"},

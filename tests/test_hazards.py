@@ -163,6 +163,30 @@ def test_nothing_works_after_the_return(
         assert pool.stats().in_use == 1
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_connection_that_was_dropped_is_replaced(
+    make_pool: MakePool, ledger: Ledger, waits: bool
+) -> None:
+    pool = make_pool(max_size=1)
+    lent = [pool.connection()]
+    session = lent[0].thread_id()
+    change(lent[0], 1)
+
+    def drop() -> None:
+        if waits:
+            wait_until(lambda: pool.stats().waiting == 1)
+        lent.clear()
+
+    thread = threading.Thread(target=drop)
+    thread.start()
+    if not waits:
+        thread.join()
+    with pool.connection(5) as db:
+        assert db.thread_id() != session
+    thread.join()
+    assert ledger.rows == {1: 0, 2: 0}
+
+
 # An exchange that is cut
 
 

@@ -66,6 +66,10 @@ def test_watched_pool_is_called_on_at_once(pools: list[FakePool]) -> None:
     keeper.watch(pool)
     wait_until(lambda: pool.visits)
     assert running(keeper)
+    for _ in range(20):  # the thread sleeps until the others are due
+        another = new_pool(pools)
+        keeper.watch(another)
+        wait_until(lambda another=another: another.visits)  # type: ignore[misc]
 
 
 def test_pool_is_called_on_when_it_is_due(pools: list[FakePool]) -> None:

@@ -21,6 +21,7 @@ from flask_mysqlpool import StaleConnectionError
 from flask_mysqlpool import transaction
 
 from .conftest import MakeApp
+from .conftest import MakePool
 from .workbench import change
 from .workbench import Ledger
 from .workbench import Proxy
@@ -95,6 +96,16 @@ def test_transaction_on_another_bind(make_app: MakeApp, ledger: Ledger) -> None:
             change(db, 1)
             change(get_db(), 2)
         assert ledger.rows == {1: 1, 2: 0}
+
+
+def test_transaction_without_flask(make_pool: MakePool, ledger: Ledger) -> None:
+    with make_pool().connection() as db:
+        with db.transaction():
+            change(db, 1)
+        with pytest.raises(Stop), db.transaction():
+            change(db, 2)
+            raise Stop
+    assert ledger.rows == {1: 1, 2: 0}
 
 
 @pytest.mark.usefixtures("context")

@@ -188,16 +188,17 @@ def test_one_app_is_found_however_it_was_started(site: Site, tmp_path: Path) -> 
 
 
 def test_package_with_a_factory_is_found(site: Site) -> None:
-    package = site.folder / "market"
-    package.mkdir()
-    (package / "__init__.py").write_text(APP)
-    with site.run(
-        "-m", "gunicorn", "--bind=127.0.0.1:0", "market:create_app()"
-    ) as server:
-        pid = server.get()
-        stats = site.stats(app="market")
-        assert [worker["pid"] for worker in stats["workers"]] == [pid]
-        assert site.stats()["workers"] == []
+    with short_folder() as base:
+        site.settings["runtime_dir"] = str(base)
+        package = site.folder / "market"
+        package.mkdir()
+        (package / "__init__.py").write_text(APP)
+        command = ("-m", "gunicorn", "--bind=127.0.0.1:0", "market:create_app()")
+        with site.run(*command) as server:
+            pid = server.get()
+            stats = site.stats(app="market")
+            assert [worker["pid"] for worker in stats["workers"]] == [pid]
+            assert site.stats()["workers"] == []
 
 
 def test_two_apps_in_one_folder_are_told_apart(site: Site) -> None:

@@ -47,14 +47,17 @@ class Commands:
 class Session:
     """One connection through the wire."""
 
-    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+    def __init__(
+        self, client: socket.socket, server: socket.socket, held: bool
+    ) -> None:
         self.client = client
         self.server = server
         self.commands: list[Command] = []
         self.sent = 0  # bytes from the client
         self.ended = False  # by the client
         self._passing = threading.Event()
-        self._passing.set()
+        if not held:
+            self._passing.set()
         self._left: int | None = None  # bytes that the client may still get
 
     def hold(self) -> None:
@@ -114,6 +117,7 @@ class Wire:
         self._threads: list[threading.Thread] = []
         self.port: int = self._listener.getsockname()[1]
         self.sessions: list[Session] = []
+        self.holds_new = False  # whether new sessions are held from the start
         self.commands: list[Command] = []  # of all sessions, in the order of arrival
         user = parts.netloc.rpartition("@")[0]
         self.url = parts._replace(netloc=f"{user}@127.0.0.1:{self.port}").geturl()
@@ -164,7 +168,7 @@ class Wire:
             except OSError:
                 client.close()
                 continue
-            session = Session(client, server)
+            session = Session(client, server, self.holds_new)
             self.sessions.append(session)
             self._start(session.forward_commands, self.commands)
             self._start(session.forward_answers)

@@ -1,0 +1,47 @@
+"""Opens the connections of one pool: what they have in common is made once."""
+
+from __future__ import annotations
+
+import ssl
+import typing as t
+from collections.abc import Callable
+
+from .config import Settings
+from .connection import Connection
+
+# What PyMySQL would send after the login, a round trip each.
+_SENT_AHEAD: dict[str, t.Any] = dict.fromkeys(
+    ("sql_mode", "init_command", "autocommit")
+)
+
+
+class Opener:
+    """Opens the connections of one pool."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._arguments = settings.driver_arguments()
+        self._tls: ssl.SSLContext | None = None
+
+    def open(self, deadline: float) -> Connection:
+        """Open a connection by ``deadline``, on the monotonic clock.
+
+        :raise pymysql.Error: the server cannot be reached or refuses us.
+        """
+        arguments = self._arguments | _SENT_AHEAD
+        password: t.Any = self.settings.password
+        if callable(password):
+            password = password()
+        if isinstance(password, str):
+            password = password.encode()  # PyMySQL takes latin1, unlike the servers
+        if password is not None:
+            arguments["password"] = password
+        connection = Connection(self, arguments)
+        connection.open_session(deadline)
+        return connection
+
+    def tls_context(self, create: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        """Return the one TLS context of the pool: making one takes 15 ms."""
+        if self._tls is None:
+            self._tls = create()
+        return self._tls
