@@ -197,7 +197,7 @@ def check_private(folder: Path) -> None:
         if status.st_uid not in owners:  # the owner may rename what is in it
             raise PermissionError(
                 f"{path} belongs to another user (uid {status.st_uid}): run this as"
-                " that user, or set MYSQLPOOL_RUNTIME_DIR to a folder of your own"
+                " that user or set MYSQLPOOL_RUNTIME_DIR to a folder of your own"
             )
         if status.st_mode & others and not shared:
             raise PermissionError(f"{path} is open to others: chmod 700 {path}")
