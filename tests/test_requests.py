@@ -522,6 +522,20 @@ def test_damage_does_not_reach_the_response(
     assert ledger.rows == {1: 0, 2: 0}
 
 
+def test_thread_that_gets_a_connection_after_the_context_has_ended(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(max_size=1)
+    got: list[PooledConnection] = []
+    with pool_of(app).connection():
+        with app.app_context():
+            thread = in_copy_of_context(lambda: got.append(get_db()))
+            wait_until(lambda: pool_of(app).stats().waiting == 1)
+    thread.join()
+    assert [db.returned for db in got] == [True]
+    assert in_use(app) == 0
+
+
 def test_teardown_while_a_thread_still_uses_the_connection(
     site: Flask, ledger: Ledger
 ) -> None:

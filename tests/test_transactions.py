@@ -389,6 +389,24 @@ def test_loss_of_the_connection_in_an_inner_block_fails_the_outer_one(
     assert ledger.rows == NOTHING
 
 
+@pytest.mark.usefixtures("context")
+def test_commit_that_the_server_refuses(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: t.Any) -> t.NoReturn:
+        raise pymysql.err.OperationalError(1213, "as a cluster does")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pymysql.connections.Connection, "commit", refuse)
+        with pytest.raises(pymysql.err.OperationalError, match="as a cluster does"):
+            with transaction() as db:
+                change(db, 1)
+    assert ledger.rows == NOTHING
+    with transaction() as db:  # the connection stands
+        change(db, 2)
+    assert ledger.rows == {1: 0, 2: 1}
+
+
 def test_commit_whose_answer_is_lost_is_not_repeated(
     make_app: MakeApp, ledger: Ledger, mysql_url: str
 ) -> None:

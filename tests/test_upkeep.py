@@ -93,10 +93,10 @@ def test_full_queue_refuses(make_pool: MakePool) -> None:
 
 
 def test_timeout_tells_who_holds_the_pool(make_pool: MakePool) -> None:
-    pool = make_pool(max_size=1, timeout=0.01)
+    pool = make_pool(max_size=1)
     with pool.connection(holder="GET slow"):
         with pytest.raises(PoolTimeout) as raised:
-            pool.connection()
+            pool.connection(timeout=0.01)
     text = str(raised.value)
     assert "size 1 of 1, in use 1, idle 0, waiting 0" in text
     assert "by GET slow in thread MainThread" in text
