@@ -17,7 +17,7 @@ from flask_mysqlpool import Pool
 from flask_mysqlpool.config import Settings
 from flask_mysqlpool.housekeeper import housekeeper
 
-pytest_plugins = ["flask_mysqlpool.testing.fixtures"]
+pytest_plugins = ["flask_mysqlpool.testing.fixtures", "tests.workbench"]
 
 MakePool = Callable[..., Pool]
 MakeApp = Callable[..., flask.Flask]

@@ -4,14 +4,10 @@ nothing is executed twice, nobody reads another's rows, nobody starves.
 
 from __future__ import annotations
 
-import gc
-import json
-import os
 import signal
 import threading
 import typing as t
 from collections.abc import Callable
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import flask
@@ -34,14 +30,6 @@ from .workbench import change
 from .workbench import Ledger
 from .workbench import Proxy
 from .workbench import run
-
-
-@pytest.fixture
-def ledger(mysql_server: t.Any, mysql_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(mysql_server, mysql_url)
-    yield ledger
-    ledger.close()
-
 
 # Half a transaction
 
@@ -265,127 +253,6 @@ def test_connection_of_an_interrupted_wait_is_not_lent_again(
     with pool.connection() as db:
         assert run(db, "SELECT 111") == ((111,),)
     assert pool.stats().closed == {"broken": 1}
-
-
-# Fork. Python 3.12 and later warn of threads, which the parent here has.
-
-forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-
-
-class Child:
-    """A forked process that does one thing and tells its outcome."""
-
-    def __init__(self, do: Callable[[], t.Any]) -> None:
-        self._outcome, its_end = os.pipe()
-        self._pid = os.fork()
-        if self._pid:
-            os.close(its_end)
-            return
-        try:
-            signal.alarm(20)  # it cannot outlive the test
-            outcome = _outcome(do)
-            gc.collect()  # which must not reach the parent's sessions either
-            os.write(its_end, json.dumps(outcome).encode())
-        finally:
-            os._exit(0)
-
-    def join(self) -> t.Any:
-        with os.fdopen(self._outcome, "rb") as file:
-            data = file.read()
-        os.waitpid(self._pid, 0)
-        return json.loads(data)
-
-
-def _outcome(do: Callable[[], t.Any]) -> t.Any:
-    try:
-        return do()
-    except BaseException as error:
-        return f"{type(error).__name__}: {error}"
-
-
-@forks
-def test_forked_children_read_no_foreign_rows(
-    make_pool: MakePool, ledger: Ledger
-) -> None:
-    def ask_for_own_rows() -> int:
-        with pool.connection() as db:
-            rows = [run(db, f"SELECT {os.getpid()}") for _ in range(200)]
-        return sum(row != ((os.getpid(),),) for row in rows)
-
-    pool = make_pool(max_size=2)
-    with pool.connection() as one, pool.connection() as other:
-        sessions = {one.thread_id(), other.thread_id()}
-    children = [Child(ask_for_own_rows) for _ in range(3)]
-    assert ask_for_own_rows() == 0
-    assert [child.join() for child in children] == [0, 0, 0]
-    assert sessions <= ledger.sessions.keys()
-    with pool.connection() as one, pool.connection() as other:
-        assert {one.thread_id(), other.thread_id()} == sessions
-        assert run(one, "SELECT 1") == run(other, "SELECT 1")
-    assert pool.stats().opened == 2
-
-
-@forks
-def test_transaction_of_the_parent_survives_its_children(
-    make_pool: MakePool, ledger: Ledger
-) -> None:
-    def meddle() -> str:
-        db.close()
-        pool.close()
-        return "done"
-
-    pool = make_pool()
-    db = pool.connection()
-    change(db, 1)
-    assert Child(meddle).join() == "done"
-    change(db, 2)
-    db.commit()
-    db.close()
-    assert ledger.rows == {1: 1, 2: 1}
-
-
-@forks
-def test_inherited_connection_is_stale_in_the_child(make_pool: MakePool) -> None:
-    with make_pool().connection() as db, db.cursor() as cursor:
-        stale = "StaleConnectionError: this connection was opened in process"
-        assert Child(lambda: run(db, "SELECT 1")).join().startswith(stale)
-        assert Child(lambda: cursor.execute("DO 1")).join().startswith(stale)
-        assert run(db, "SELECT 1") == ((1,),)
-
-
-@forks
-@pytest.mark.parametrize("dropped", [False, True])
-def test_return_of_an_inherited_connection_takes_nothing_from_the_child(
-    make_pool: MakePool, dropped: bool
-) -> None:
-    def return_inherited() -> t.Any:
-        with pool.connection() as mine:
-            if dropped:
-                lent.clear()
-                gc.collect()
-            else:
-                lent[0].close()
-            pool.tend()
-            return run(mine, "SELECT 2"), pool.stats().in_use
-
-    pool = make_pool()
-    lent = [pool.connection()]
-    assert Child(return_inherited).join() == [[[2]], 1]
-    lent.pop().close()
-
-
-@forks
-def test_child_forked_in_an_app_context_gets_a_connection_of_its_own(
-    make_app: MakeApp,
-) -> None:
-    def ask() -> t.Any:
-        return run(get_db(), "SELECT CONNECTION_ID()")[0][0]
-
-    with make_app().app_context():
-        session = ask()
-        theirs = Child(ask).join()
-        assert isinstance(theirs, int) and theirs != session
-        assert ask() == session
 
 
 # Fairness

@@ -1,17 +1,28 @@
-"""What tests of damage need: a ledger seen from outside the pool, and a way to the
-server that can be cut.
+"""What tests of damage need: a ledger seen from outside the pool, a way to the server
+that can be cut, threads that share a context.
 """
 
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import socket
 import threading
 import typing as t
+from collections.abc import Callable
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import flask
+import pymysql
+import pytest
+
+from flask_mysqlpool import get_db
+from flask_mysqlpool import Pool
+
 from .conftest import wait_until
+
+NOTHING = {1: 0, 2: 0}  # what a fresh ledger has
 
 
 class Ledger:
@@ -70,6 +81,14 @@ class Ledger:
         wait_until(lambda: sql in self.sessions.values())
 
 
+@pytest.fixture
+def ledger(mysql_server: t.Any, mysql_url: str) -> Iterator[Ledger]:
+    """A ledger in the test's own database."""
+    ledger = Ledger(mysql_server, mysql_url)
+    yield ledger
+    ledger.close()
+
+
 def run(db: t.Any, sql: str, *parameters: t.Any) -> t.Any:
     """Execute a statement and return its rows."""
     with db.cursor() as cursor:
@@ -79,6 +98,44 @@ def run(db: t.Any, sql: str, *parameters: t.Any) -> t.Any:
 
 def change(db: t.Any, account: int, amount: int = 1) -> None:
     run(db, f"UPDATE ledger SET v = v + {amount} WHERE id = {account}")
+
+
+def swallow(db: t.Any, account: int, times: int) -> list[pymysql.Error]:
+    """Change an account again and again; return what that raised."""
+    errors = []
+    for _ in range(times):
+        try:
+            change(db, account)
+        except pymysql.Error as error:
+            errors.append(error)
+    return errors
+
+
+def session_id() -> int:
+    """Return the server's number for the session of :func:`get_db`."""
+    ((session,),) = run(get_db(), "SELECT CONNECTION_ID()")
+    assert isinstance(session, int)
+    return session
+
+
+def pool_of(app: flask.Flask, bind: str = "default") -> Pool:
+    pool: Pool = app.extensions["mysqlpool"][bind]
+    return pool
+
+
+def in_use(app: flask.Flask) -> int:
+    """Return how many connections the pools of ``app`` have lent."""
+    return sum(pool.stats().in_use for pool in app.extensions["mysqlpool"].values())
+
+
+def in_copy_of_context(
+    function: Callable[..., t.Any], *args: t.Any
+) -> threading.Thread:
+    """Run a function in a thread, in a copy of this context, which shares ``g``."""
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(function, *args))
+    thread.start()
+    return thread
 
 
 class Proxy:
