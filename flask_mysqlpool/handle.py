@@ -159,14 +159,15 @@ class PooledConnection:
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         """Send a statement and read its result (used by cursors)."""
-        raw = self._enter()
+        raw = self._enter()  # from here on as in _exchange(), on the hot path
         try:
-            return raw.query(sql, unbuffered)
+            count = raw.query(sql, unbuffered)
         except BaseException as error:
             raw.failed(error)
-            raise
-        finally:
             raw.turn.release()
+            raise
+        raw.turn.release()
+        return count
 
     def next_result(self, unbuffered: bool = False) -> int:
         return self._exchange(Connection.next_result, unbuffered)
@@ -274,15 +275,20 @@ class PooledConnection:
         *args: _P.args,
         **kwargs: _P.kwargs,
     ) -> _R:
-        """Call a method of the connection that talks to the server."""
+        """Call a method of the connection that talks to the server.
+
+        The turn is given back only once the outcome is known: after a second
+        interrupt, amid the first, the return finds it taken and closes the connection.
+        """
         raw = self._enter()
         try:
-            return call(raw, *args, **kwargs)
+            result = call(raw, *args, **kwargs)
         except BaseException as error:
             raw.failed(error)
-            raise
-        finally:
             raw.turn.release()
+            raise
+        raw.turn.release()
+        return result
 
     def _enter(self) -> Connection:
         """Begin an exchange: take the connection's turn, or raise."""
@@ -304,7 +310,7 @@ class PooledConnection:
                 raise _busy()
             if raw.trouble is not None:
                 raw.check_transaction()
-        except BaseException:
+        except err.Error:  # anything else: see _exchange()
             raw.turn.release()
             raise
 

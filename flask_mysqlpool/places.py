@@ -95,20 +95,31 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         :raise PoolClosed: the pool is closed.
         :raise PoolFull: the queue is.
         """
-        self._lock.acquire()  # on the hot path: `with` would take twice as long
         try:
-            if not self._waiters and not self._closed:
-                if self._settling:
-                    self._settle(now)
-                if self._idle_cache:
-                    return self._lend(self._idle_cache.pop(), now)
-                if self._settling:
-                    return self._lend(self._settling.popleft(), now)
-                if self._size < self._maxconnections:
-                    self._size += 1
-                    return Place.FREE
-            return self._queue(now)
-        finally:
+            self._lock.acquire()  # on the hot path: `with` would take twice as long
+            if self._settling:
+                self._settle(now)
+            grant: Connection | Place | Waiter
+            if self._waiters or self._closed:
+                grant = self._queue(now)
+            elif self._idle_cache:
+                grant = self._lend(self._idle_cache.pop(), now)
+            elif self._settling:
+                grant = self._lend(self._settling.popleft(), now)
+            elif self._size < self._maxconnections:
+                self._size += 1
+                grant = Place.FREE
+            else:
+                grant = self._queue(now)
+        except BaseException:
+            self._unlock()
+            raise
+        self._lock.release()
+        return grant
+
+    def _unlock(self) -> None:
+        """Let go of the lock, if the interrupt did not come before it was taken."""
+        if self._lock._is_owned():
             self._lock.release()
 
     def _queue(self, now: float) -> Waiter:
@@ -191,8 +202,8 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
 
         :param reason: why it must be closed whatever the pool thinks.
         """
-        self._lock.acquire()  # on the hot path, as in _take()
         try:
+            self._lock.acquire()  # on the hot path, as in _take()
             self._connections -= 1
             if connection.read_only:
                 # Those opened later may have found the new primary.
@@ -202,9 +213,12 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             else:
                 self._waits.counts[0] += 1
             self._uses.add(now - connection.lent_at)
-            return self._accept(connection, now, reason)
-        finally:
-            self._lock.release()
+            reason = self._accept(connection, now, reason)
+        except BaseException:
+            self._unlock()
+            raise
+        self._lock.release()
+        return reason
 
     def _accept(self, connection: Connection, now: float, reason: str) -> str:
         connection.lease = 0

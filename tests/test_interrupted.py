@@ -1,0 +1,412 @@
+"""An exchange that was interrupted: its connection is never lent again, and its place
+is free again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
+
+import pymysql
+import pytest
+from pymysql.cursors import SSCursor
+
+from flask_mysqlpool import Pool
+from flask_mysqlpool.connection import Connection
+from flask_mysqlpool.places import Waiter
+
+from .conftest import MakePool
+from .conftest import wait_until
+from .interruption import check_sound
+from .interruption import GreenTimeout
+from .interruption import Plan
+from .interruption import plan as plan
+from .stage import rows
+from .wire import PING
+from .wire import QUERY
+from .wire import Wire
+from .workbench import Ledger
+
+ERRORS = [KeyboardInterrupt, SystemExit, GreenTimeout]
+
+
+@pytest.fixture
+def ledger(mysql_server: t.Any, mysql_url: str) -> Iterator[Ledger]:
+    ledger = Ledger(mysql_server, mysql_url)
+    yield ledger
+    ledger.close()
+
+
+# At each use of the socket
+
+
+def change(pool: Pool) -> None:
+    with pool.connection() as db:
+        rows(db, "UPDATE ledger SET v = v + 1")
+        rows(db, "SELECT * FROM ledger")
+
+
+def change_session(pool: Pool) -> None:
+    with pool.connection() as db:
+        rows(db, "SET @a = 1")
+        db.commit()
+
+
+def fetch_unbuffered(pool: Pool) -> None:
+    with pool.connection() as db, db.cursor(SSCursor) as cursor:
+        cursor.execute("SELECT id FROM ledger")
+        assert cursor.fetchone() == (1,)
+        assert cursor.fetchall() == [(2,)]
+
+
+def call_methods(pool: Pool) -> None:
+    with pool.connection() as db:
+        db.ping()
+        db.begin()
+        db.rollback()
+        db.set_character_set("latin1")
+        db.autocommit(True)
+        db.show_warnings()
+
+
+def open_transaction(pool: Pool) -> None:
+    with pool.connection() as db:
+        with db.transaction():
+            rows(db, "UPDATE ledger SET v = v + 1")
+            with db.transaction():
+                rows(db, "UPDATE ledger SET v = v + 1")
+            raise pymysql.err.DataError  # so that it is rolled back
+
+
+WORK = [change, change_session, fetch_unbuffered, call_methods, open_transaction]
+
+
+@pytest.mark.parametrize("when", ["before", "half", "after"])
+@pytest.mark.parametrize(
+    ("error", "work", "settings"),
+    [
+        *((error, change, {}) for error in ERRORS),  # they differ in nothing else
+        *((GreenTimeout, work, {}) for work in WORK[1:]),
+        *((GreenTimeout, work, {"ping_after": 0}) for work in WORK),
+        *((GreenTimeout, work, {"max_usage": 1}) for work in WORK),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_interrupt_at_each_use_of_the_socket(
+    make_pool: MakePool,
+    ledger: Ledger,
+    plan: Plan,
+    error: type[BaseException],
+    when: str,
+    work: Callable[[Pool], None],
+    settings: dict[str, t.Any],
+) -> None:
+    for number in range(1, 100):
+        pool = make_pool(max_size=2, **settings)
+        for start in (0, number):  # the first round leaves answers to be read
+            plan.arm(start, when, error)
+            try:
+                work(pool)
+            except (error, pymysql.err.DataError):
+                pass
+        fired = plan.fired
+        plan.arm(0, "", error)
+        check_sound(pool)
+        assert ledger.rows == {1: 0, 2: 0}
+        pool.close()
+        if not fired:
+            break
+    assert 4 < number < 99
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("when", ["before", "half", "after"])
+def test_interrupt_at_each_step_of_the_login(
+    make_pool: MakePool, plan: Plan, error: type[BaseException], when: str
+) -> None:
+    for number in range(1, 100):
+        pool = make_pool(max_size=2)
+        plan.arm(number, when, error)
+        try:
+            pool.connection().close()
+        except error:
+            assert pool.stats().size == 0
+        fired = plan.fired
+        plan.arm(0, "", error)
+        check_sound(pool)
+        pool.close()
+        if not fired:
+            break
+    assert 10 < number < 99
+
+
+def test_interrupted_statement_is_not_executed_twice(
+    make_pool: MakePool, ledger: Ledger, plan: Plan
+) -> None:
+    pool = make_pool(autocommit=True)
+    with pool.connection() as db:
+        plan.arm(2, "before", KeyboardInterrupt)  # it is sent, the answer not read
+        with pytest.raises(KeyboardInterrupt):
+            rows(db, "UPDATE ledger SET v = v + 1")
+        with pytest.raises(pymysql.Error):
+            rows(db, "UPDATE ledger SET v = v + 1")
+        assert not db.open
+    check_sound(pool)
+    wait_until(lambda: ledger.rows == {1: 1, 2: 1})
+
+
+def test_second_interrupt_while_the_first_is_dealt_with(
+    make_pool: MakePool, mysql_url: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with Wire(mysql_url) as wire:
+        pool = make_pool(wire.url, max_size=1, autocommit=True, read_timeout=5)
+        with pool.connection() as db:
+            rows(db, "SELECT 1")
+            wire.sessions[0].hold()  # so that the answer comes after the return
+            monkeypatch.setattr(Connection, "failed", interrupted)
+            plan.arm(2, "before", KeyboardInterrupt)
+            with pytest.raises(KeyboardInterrupt):
+                rows(db, "SELECT 'of another'")
+        with pool.connection() as db:
+            wire.sessions[0].release()
+            assert rows(db, "SELECT 2") == ((2,),)
+
+
+# Time limits and lost answers
+
+
+def test_read_timeout(make_pool: MakePool, mysql_url: str) -> None:
+    with Wire(mysql_url) as wire:
+        pool = make_pool(wire.url, max_size=1, read_timeout=0.2)
+        with pool.connection() as db:
+            rows(db, "SELECT 1")
+            wire.sessions[0].hold()
+            with pytest.raises(pymysql.err.OperationalError):
+                rows(db, "SELECT 'too late'")
+            wire.sessions[0].release()
+            with pytest.raises(pymysql.Error):
+                rows(db, "SELECT 2")
+        check_sound(pool)
+        assert pool.stats().closed == {"broken": 1}
+
+
+def test_read_timeout_between_rows(make_pool: MakePool, mysql_url: str) -> None:
+    with Wire(mysql_url) as wire:
+        pool = make_pool(wire.url, max_size=1, read_timeout=0.2)
+        with pool.connection() as db:
+            cursor = db.cursor(SSCursor)
+            cursor.execute("SELECT REPEAT('x', 1000) FROM information_schema.columns")
+            wire.sessions[0].hold()
+            with pytest.raises(pymysql.err.OperationalError):
+                cursor.fetchall()
+        check_sound(pool)
+
+
+def test_answer_cut_off_at_each_byte(make_pool: MakePool, mysql_url: str) -> None:
+    with Wire(mysql_url) as wire:
+        pool = make_pool(wire.url, max_size=1)
+        for size in range(0, 60, 3):
+            with pool.connection() as db:
+                rows(db, "SELECT 1")
+                wire.sessions[-1].cut_after(size)
+                with pytest.raises(pymysql.Error):
+                    rows(db, "SELECT 'twelve bytes'")
+            check_sound(pool)
+
+
+OK_PACKET = b"\x07\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00"
+
+
+@pytest.mark.parametrize("sent", [OK_PACKET, b"x"])
+def test_unasked_bytes_are_nobodys_answer(
+    make_pool: MakePool, mysql_url: str, sent: bytes
+) -> None:
+    with Wire(mysql_url) as wire:
+        pool = make_pool(wire.url, max_size=1, autocommit=True, read_timeout=5)
+        with pool.connection() as db:
+            rows(db, "SELECT 1")
+        wire.sessions[0].inject(sent)
+        wait_until(lambda: not pool._idle_cache[0].quiet())
+        check_sound(pool)
+        assert pool.stats().closed == {"dead": 1}
+
+
+# In the queue
+
+
+def test_interrupt_while_waiting(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Waiter, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    pool = make_pool(max_size=1)
+    with pool.connection():
+        with monkeypatch.context() as patched:
+            patched.setattr(Waiter, "wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pool.connection()
+        assert pool.stats().waiting == 0
+    check_sound(pool)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_interrupt_when_the_turn_has_come(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    """What was handed over goes to the next in line, a connection or a place."""
+    pool = make_pool(max_size=1)
+    held = pool.connection()
+
+    def interrupted(self: Waiter, seconds: float) -> None:
+        if broken:
+            held._raw.abandon()  # type: ignore[union-attr]
+        held.close()
+        assert self.grant is not None
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Waiter, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.connection()
+    check_sound(pool)
+
+
+def test_interrupted_checkout_serves_the_next_in_line(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(max_size=1)
+    held = pool.connection()
+    got: list[t.Any] = []
+
+    def borrow() -> None:
+        with pool.connection() as db:
+            got.append(rows(db, "SELECT 5"))
+
+    def interrupted(self: Waiter, seconds: float) -> None:
+        monkeypatch.undo()
+        other.start()
+        wait_until(lambda: pool.stats().waiting == 2)
+        held.close()
+        raise KeyboardInterrupt
+
+    other = threading.Thread(target=borrow)
+    monkeypatch.setattr(Waiter, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pool.connection()
+    other.join(10)
+    assert got == [((5,),)]
+    check_sound(pool)
+
+
+# Real signals, real greenlets
+
+
+class Child:
+    """A Python process that runs ``tests.interruptible``."""
+
+    def __init__(self, *arguments: str) -> None:
+        root = Path(__file__).parents[1]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.interruptible", *arguments],
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": str(root)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def await_line(self, line: str) -> None:
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == f"{line}\n"
+
+    def go_on(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def interrupt(self) -> None:
+        """Send SIGINT when the main thread waits for something."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S")
+        self.process.send_signal(signal.SIGINT)
+
+    def report(self) -> dict[str, t.Any]:
+        output, errors = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, errors
+        report: dict[str, t.Any] = json.loads(output)
+        return report
+
+
+def test_sigint_in_a_query(mysql_url: str, ledger: Ledger) -> None:
+    with ledger.lock() as query, Child("query", mysql_url, query) as child:
+        ledger.await_execution(query)
+        child.interrupt()
+        assert child.report() == {"interrupted": 1}
+
+
+def test_sigint_in_the_queue(mysql_url: str) -> None:
+    with Child("queue", mysql_url) as child:
+        child.await_line("waiting")
+        child.interrupt()
+        assert child.report() == {"interrupted": 1}
+
+
+def test_sigint_in_a_login(mysql_url: str) -> None:
+    with Wire(mysql_url) as wire:
+        wire.holds_new = True
+        with Child("login", wire.url) as child:
+            wait_until(lambda: wire.sessions)
+            wire.holds_new = False
+            child.interrupt()
+            assert child.report() == {"interrupted": 1}
+
+
+@pytest.mark.parametrize("point", ["reset", "ping", "return"])
+def test_sigint_while_the_pool_waits_for_an_answer(mysql_url: str, point: str) -> None:
+    with Wire(mysql_url) as wire, Child(point, wire.url) as child:
+        child.await_line("used")
+        wire.sessions[0].hold()
+        count = len(wire.commands)
+        child.go_on()
+        last = PING if point == "ping" else QUERY  # ROLLBACK
+        wait_until(lambda: len(wire.commands) > count and wire.commands[-1][0] == last)
+        child.interrupt()
+        assert child.report() == {"interrupted": 1}
+
+
+def test_signals_at_any_moment(mysql_url: str) -> None:
+    """No lock is left behind, and no row is another's."""
+    with Child("storm", mysql_url, "3") as child:
+        report = child.report()
+        assert report["interrupted"] > 100
+        assert report["wrong"] == report["deadlocks"] == 0, report
+
+
+def test_gevent_timeouts_at_any_moment(mysql_url: str) -> None:
+    pytest.importorskip("gevent")
+    with Child("greenlets", mysql_url) as child:
+        report = child.report()
+        assert report.pop("timeouts") > 20
+        assert report.pop("finished") > 20
+        assert report == {"wrong": 0, "in_use": 0, "waiting": 0, "unexpected": []}
