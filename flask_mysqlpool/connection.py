@@ -16,13 +16,13 @@ from collections.abc import Callable
 
 from pymysql import err
 from pymysql.constants import CLIENT
-from pymysql.constants import CR
 from pymysql.constants import SERVER_STATUS
 
 from .config import Settings
 from .protocol import COM_QUERY
 from .protocol import Command
 from .protocol import IN_TRANS
+from .protocol import refused_by_server
 from .protocol import SESSION_STATE_CHANGED
 from .protocol import WireConnection
 from .session import first_commands
@@ -45,23 +45,11 @@ _READ_ONLY = (1290, 1792, 1836)
 AUTOCOMMIT = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 
 
-def refused_by_server(error: BaseException) -> bool:
-    """Return whether ``error`` is an ERR packet: the exchange has ended, and the
-    connection stands. Client errors have the numbers 2000 to 2999 (MySQL Error
-    Message Reference).
-    """
-    if not isinstance(error, err.MySQLError) or not error.args:
-        return False
-    code = error.args[0]
-    if not isinstance(code, int):
-        return False
-    return code >= 1000 and not CR.CR_ERROR_FIRST <= code < 3000
-
-
 class Origin(t.Protocol):
     """Where a connection is from; see :class:`~flask_mysqlpool.opener.Opener`."""
 
     settings: Settings
+    columns: dict[t.Any, t.Any]
 
     def tls_context(self, create: Callable[[], ssl.SSLContext]) -> ssl.SSLContext: ...
 
@@ -90,7 +78,7 @@ class Connection(WireConnection):
     session_changed = False
     uncommitted = False  # a statement of the open transaction changed data
     unread_by = 0  # thread of the last unbuffered result
-    _role = "NONE"  # after the login
+    role = ""  # after the login
     _adrift = False  # no reset leads back
     _restarting = False  # the answers on their way are those of a whole reset
     read_only = False  # the server refused a change: it is a primary no more
@@ -102,14 +90,15 @@ class Connection(WireConnection):
         self._opener = opener
         self.pid = os.getpid()
         self.turn = threading.Lock()
-        super().__init__(**arguments, defer_connect=True)
+        super().__init__(opener.columns, **arguments, defer_connect=True)
         self._takes_many = bool(self.client_flag & CLIENT.MULTI_STATEMENTS)
 
     # The session
 
-    def open_session(self, deadline: float) -> None:
+    def open_session(self, deadline: float, role: str | None = None) -> None:
         """Connect, log in and prepare the session.
 
+        :param role: what the session starts with; the server is asked without it.
         :raise pymysql.Error: that failed, or took longer than until ``deadline``.
         """
         left = max(0.001, deadline - time.monotonic())
@@ -119,8 +108,9 @@ class Connection(WireConnection):
             self.connect()
             self._home = (self.charset, self.encoding, self.collation)
             self.autocommit_mode = self._opener.settings.autocommit
-            self.send_ahead(first_commands(self, self._opener.settings))
-            self._role = role_of(self.read_ahead(), self.encoding)
+            self.send_ahead(first_commands(self, self._opener.settings, role is None))
+            rows = self.read_ahead()
+            self.role = role_of(rows, self.encoding) if role is None else role
             self.limit(None)
         except BaseException:
             self.abandon()
@@ -165,9 +155,28 @@ class Connection(WireConnection):
             now - self.rested_at < ping_after
             and now < self.expires_at
             and self.number >= oldest
-            and not self.unanswered
+            and (not self.unanswered or self._finished())
             and self.quiet()
         )
+
+    def _finished(self) -> bool:
+        """Finish a ROLLBACK whose answer is here already, and nothing else: where
+        there is nothing to wait for, no limit is needed, whose setting would let
+        other threads run four times.
+        """
+        try:
+            if self.unanswered > 1 or not self.arrived():
+                return False
+            self._next_seq_id = 1
+            self._read_ok_packet()
+            self.unanswered = 0
+        except (err.Error, OSError):
+            self.abandon()
+            return False
+        except BaseException:
+            self.abandon()
+            raise
+        return not self._told_late
 
     def ready(self, deadline: float, ping: bool) -> bool:
         """Finish the reset and look whether the connection still stands; return
@@ -176,7 +185,7 @@ class Connection(WireConnection):
         :param ping: ask the server too.
         """
         try:
-            if self.unanswered or ping:
+            if self.unanswered or ping or self._told_late:
                 self.limit(deadline)
                 if self.unanswered:
                     self.read_ahead()
@@ -228,10 +237,7 @@ class Connection(WireConnection):
         return self._affected_rows
 
     def commit(self) -> None:
-        depth, self.depth = (
-            self.depth,
-            0,
-        )  # within a block the block does it, at its end
+        depth, self.depth = self.depth, 0  # only the end of a block commits within one
         try:
             super().commit()
         except BaseException:
@@ -355,7 +361,7 @@ class Connection(WireConnection):
         self.charset, self.encoding, self.collation = self._home
         self.autocommit_mode = self._opener.settings.autocommit
         self._restarting = True
-        again = reset_commands(self, self._opener.settings, self._role)
+        again = reset_commands(self, self._opener.settings, self.role)
         self.send_ahead([*ahead, *again])
 
     def _wrote(self, kind: Kind, text: str) -> bool:

@@ -67,7 +67,9 @@ class PooledConnection:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.close()
+        if self._raw is not None:  # close() itself would be one call more
+            self._raw = None
+            self._lender.give_back(self._lease)
 
     def __del__(self) -> None:
         if self._raw is not None:

@@ -20,12 +20,12 @@ from pymysql.constants import ER
 
 from .config import Settings
 from .connection import Connection
-from .connection import refused_by_server
 from .errors import PoolTimeout
 from .opener import Opener
 from .places import Place
 from .places import Places
 from .places import Waiter
+from .protocol import refused_by_server
 
 logger = logging.getLogger(__name__)
 
@@ -118,11 +118,16 @@ class Lending(Places):
             raise self._timed_out(failure, end - since)
         return grant
 
-    def _decline(self, grant: Connection | Place | Exception | None) -> None:
-        """Give back what was handed to a caller that was interrupted."""
+    def _decline(
+        self, grant: Connection | Place | Exception | None, reason: str = ""
+    ) -> None:
+        """Give back what was handed to a caller that was interrupted.
+
+        :param reason: why a connection must be closed.
+        """
         if isinstance(grant, Connection):
             self._lent.pop(grant.lease, None)
-            self._finish_return(grant, "")
+            self._finish_return(grant, reason)
         elif isinstance(grant, Place):
             self._vacate()
 
@@ -131,8 +136,7 @@ class Lending(Places):
         try:
             reason = self._fault(connection, deadline)
         except BaseException:
-            self._lent.pop(connection.lease, None)
-            self._finish_return(connection, "broken")
+            self._decline(connection, "broken")
             raise
         if not reason:
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 import typing as t
 from collections.abc import Callable
 
@@ -14,6 +15,10 @@ _SENT_AHEAD: dict[str, t.Any] = dict.fromkeys(
     ("sql_mode", "init_command", "autocommit")
 )
 
+# Seconds that the role which the account logs in with is taken for granted: the
+# opening of many connections asks for it once.
+ROLE_KEPT = 1.0
+
 
 class Opener:
     """Opens the connections of one pool."""
@@ -22,6 +27,8 @@ class Opener:
         self.settings = settings
         self._arguments = settings.driver_arguments()
         self._tls: ssl.SSLContext | None = None
+        self._role = ("", 0.0)  # of a session just opened, and until when it counts
+        self.columns: dict[t.Any, t.Any] = {}
 
     def open(self, deadline: float) -> Connection:
         """Open a connection by ``deadline``, on the monotonic clock.
@@ -37,7 +44,12 @@ class Opener:
         if password is not None:
             arguments["password"] = password
         connection = Connection(self, arguments)
-        connection.open_session(deadline)
+        role, until = self._role
+        if time.monotonic() < until:
+            connection.open_session(deadline, role)
+        else:
+            connection.open_session(deadline)
+            self._role = (connection.role, time.monotonic() + ROLE_KEPT)
         return connection
 
     def tls_context(self, create: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

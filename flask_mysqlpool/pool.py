@@ -91,7 +91,7 @@ class Pool(Lending):
                 if grant.fresh(began, self._ping_after, self._oldest):
                     connection = grant
             except BaseException:
-                self._decline(grant)
+                self._decline(grant, "broken")
                 raise
         if connection is None:
             limit = self._timeout if timeout is None else timeout

@@ -7,11 +7,9 @@ version by ``tests/test_protocol.py``.
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import struct
-import sys
 import time
 import typing as t
 from collections.abc import Callable
@@ -26,6 +24,8 @@ from pymysql.constants import CR
 from pymysql.protocol import MysqlPacket
 from pymysql.protocol import OKPacketWrapper
 
+from .quiet import listener
+
 # MySQL client/server protocol, capability flags and status flags.
 CLIENT_SESSION_TRACK = 1 << 23
 IN_TRANS = 0x0001
@@ -39,17 +39,24 @@ COM_RESET_CONNECTION = 0x1F  # PyMySQL calls this number COM_END
 
 Command = tuple[int, bytes]
 
-COLUMNS_KEPT = 256  # results of different columns, for each connection
-# Linux: the first byte of TCP_INFO is the state, the first number of SO_MEMINFO
-# (asm-generic/socket.h) the memory of what was received and not read.
-_can_be_quick = sys.platform == "linux" and sys.byteorder == "little"
-TCP_INFO = 11
-TCP_ESTABLISHED = 1
-SO_MEMINFO = 55
+COLUMNS_KEPT = 256  # results of different columns, for each pool
 
 _unpack_header = struct.Struct("<HBB").unpack
 _unpack_flags = struct.Struct("<HH").unpack_from
 _EOF = struct.Struct("<xHH")
+
+
+def refused_by_server(error: BaseException) -> bool:
+    """Return whether ``error`` is an ERR packet: the exchange has ended, and the
+    connection stands. Client errors have the numbers 2000 to 2999 (MySQL Error
+    Message Reference).
+    """
+    if not isinstance(error, err.MySQLError) or not error.args:
+        return False
+    code = error.args[0]
+    if not isinstance(code, int):
+        return False
+    return code >= 1000 and not CR.CR_ERROR_FIRST <= code < 3000
 
 
 class TrackedResult(MySQLResult):
@@ -187,8 +194,9 @@ class WireConnection(_Connection):
     tracked = False
     _after_login = False
 
-    def __init__(self, **arguments: t.Any) -> None:
-        self.columns: dict[t.Any, t.Any] = {}  # definitions seen, taken apart
+    def __init__(self, columns: dict[t.Any, t.Any], **arguments: t.Any) -> None:
+        # Definitions seen, taken apart: shared by connections with equal arguments.
+        self.columns = columns
         super().__init__(**arguments)
 
     def note(self, status: int, warnings: int) -> None:
@@ -227,6 +235,20 @@ class WireConnection(_Connection):
             rows, self._result = self._result.rows, None
         return rows
 
+    def arrived(self) -> bool:
+        """Return whether the next packet is here for certain, without waiting for it:
+        where it came in one piece, and not under TLS.
+
+        :raise pymysql.err.OperationalError: there is more than was asked for.
+        """
+        if isinstance(self._sock, ssl.SSLSocket) or self.quiet():
+            return False
+        head = self._rfile.peek(4)  # takes all that is there
+        size = 4 + int.from_bytes(head[:3], "little")
+        if len(head) > size:
+            raise self._lost("more came than was asked for")
+        return len(head) == size
+
     def limit(self, deadline: float | None) -> None:
         """Let the exchanges from here on end by ``deadline``, on the monotonic clock;
         ``None`` lifts the limit.
@@ -237,6 +259,7 @@ class WireConnection(_Connection):
         if deadline is None:
             self._read_timeout, self._write_timeout = self._own_timeouts
         else:
+            self._read_timeout = None  # so that both are set
             self._refresh_limit()
 
     def abandon(self) -> None:
@@ -244,6 +267,7 @@ class WireConnection(_Connection):
         if self._result is not None:
             self._result.disown()
         self.quiet = WireConnection.quiet
+        self.unanswered = 0
         try:
             self._force_close()
         except RuntimeError:  # under gevent: another greenlet is reading
@@ -268,7 +292,7 @@ class WireConnection(_Connection):
         self._after_login = False
         super().connect(sock)
         self._after_login = True
-        self.quiet = _listener(t.cast(socket.socket, self._sock))
+        self.quiet = listener(t.cast(socket.socket, self._sock))
 
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
         if self._after_login:
@@ -351,41 +375,6 @@ class WireConnection(_Connection):
         """Give the next reads and writes what is left until the deadline."""
         if self._deadline is not None:
             left = max(0.001, self._deadline - time.monotonic())
-            self._read_timeout = self._write_timeout = left
-
-
-def _listener(sock: socket.socket) -> Callable[[], bool]:
-    """Return a function that tells whether a socket is quiet: no bytes, no end."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-
-    def quiet() -> bool:
-        return not poll.poll(0)
-
-    if _can_be_quick and sock.family != socket.AF_UNIX:
-        try:
-            sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO)
-            sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO)
-        except OSError:
-            pass  # a kernel without them
-        else:
-            quiet = _quick_listener(sock.getsockopt, quiet)
-    if isinstance(sock, ssl.SSLSocket):
-        return lambda: not sock.pending() and quiet()
-    return quiet
-
-
-def _quick_listener(
-    option: Callable[[int, int], int], poll: Callable[[], bool]
-) -> Callable[[], bool]:
-    """Return a function that asks for the state of TCP and the memory of what is
-    unread before it polls: poll() lets other threads run, and with many of them each
-    checkout would wait for its turn at the interpreter.
-    """
-
-    def quiet() -> bool:
-        if option(socket.IPPROTO_TCP, TCP_INFO) & 0xFF != TCP_ESTABLISHED:
-            return False
-        return not option(socket.SOL_SOCKET, SO_MEMINFO) or poll()
-
-    return quiet
+            # To set it for each packet of an answer would cost more than reading them.
+            if self._read_timeout is None or abs(self._read_timeout - left) > 0.001:
+                self._read_timeout = self._write_timeout = left

@@ -59,6 +59,9 @@ class FrailReader:
     def read(self, size: int) -> t.Any:
         return self._plan.use(self._reader.read, size, size // 2)
 
+    def peek(self, size: int) -> t.Any:
+        return self._plan.use(self._reader.peek, size, 0)
+
 
 class FrailSocket:
     def __init__(self, sock: socket.socket, plan: Plan) -> None:

@@ -16,7 +16,7 @@ ROOT = "__init__"
 
 # Bottom up. A module may import those of the rows above its own and none beside it.
 CORE = (
-    {"errors", "stats", "convert", "statements", "outage"},
+    {"errors", "stats", "convert", "statements", "outage", "quiet"},
     {"url"},
     {"config"},
     {"protocol"},

@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -22,6 +24,7 @@ from pymysql.cursors import SSCursor
 from flask_mysqlpool import Pool
 from flask_mysqlpool.connection import Connection
 from flask_mysqlpool.places import Waiter
+from flask_mysqlpool.protocol import WireConnection
 
 from .conftest import MakePool
 from .conftest import wait_until
@@ -239,6 +242,65 @@ def test_unasked_bytes_are_nobodys_answer(
             rows(db, "SELECT 1")
         wire.sessions[0].inject(sent)
         wait_until(lambda: not pool._idle_cache[0].quiet())
+        check_sound(pool)
+        assert pool.stats().closed == {"dead": 1}
+
+
+# The answer to a ROLLBACK that was sent at the return
+
+
+def pool_with_rollback(make_pool: MakePool, wire: Wire) -> Pool:
+    """Return a pool of one whose connection awaits the answer to a ROLLBACK."""
+    pool = make_pool(wire.url, max_size=1)
+    with pool.connection() as db:
+        rows(db, "SELECT 1 FROM dual")
+        wire.sessions[0].hold()
+    wait_until(lambda: wire.statements[-1:] == ["ROLLBACK"])
+    return pool
+
+
+def test_answer_that_is_here_takes_no_limit(
+    make_pool: MakePool, mysql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Wire(mysql_url) as wire:
+        pool = pool_with_rollback(make_pool, wire)
+        wire.sessions[0].release()
+        wait_until(lambda: not pool._settling[0].quiet())
+        with monkeypatch.context() as patched:
+            patched.delattr(WireConnection, "limit")
+            db = pool.connection()
+        assert rows(db, "SELECT 2") == ((2,),)
+        db.close()
+        assert pool.stats().opened == 1
+
+
+ERROR_PACKET = b"\x09\x00\x00\x01\xff\x15\x04#28000"
+
+
+@pytest.mark.parametrize("sent", [ERROR_PACKET, OK_PACKET * 2, OK_PACKET[:5], b"x"])
+@pytest.mark.parametrize("ended", [False, True])
+def test_wrong_answer_costs_the_connection(
+    make_pool: MakePool, mysql_url: str, sent: bytes, ended: bool
+) -> None:
+    with Wire(mysql_url) as wire:
+        pool = pool_with_rollback(make_pool, wire)
+        wire.sessions[0].inject(sent)
+        wait_until(lambda: not pool._settling[0].quiet())
+        if ended:
+            wire.sessions[0].end()
+        with pool.connection(timeout=1) as db:
+            assert rows(db, "SELECT 2") == ((2,),)
+        assert pool.stats().closed == {"dead": 1}
+        check_sound(pool)
+
+
+def test_connection_that_was_reset_is_dead(make_pool: MakePool, mysql_url: str) -> None:
+    with Wire(mysql_url) as wire:
+        pool = pool_with_rollback(make_pool, wire)
+        client = wire.sessions[0].client
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wire.sessions[0].end()
+        wait_until(lambda: not pool._settling[0].quiet())
         check_sound(pool)
         assert pool.stats().closed == {"dead": 1}
 

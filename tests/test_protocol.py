@@ -30,6 +30,7 @@ from flask_mysqlpool.protocol import COM_QUERY
 from flask_mysqlpool.protocol import COM_RESET_CONNECTION
 from flask_mysqlpool.protocol import IN_TRANS
 from flask_mysqlpool.protocol import WireConnection
+from flask_mysqlpool.quiet import listener
 
 from .conftest import settings_for
 from .conftest import wait_until
@@ -307,6 +308,36 @@ def test_leave_is_taken_by_the_book(raw: t.Any, wire: Wire) -> None:
     assert wire.commands[-2:] == [(COM_QUERY, b"ROLLBACK"), (COMMAND.COM_QUIT, b"")]
 
 
+@pytest.mark.parametrize("size", [1, 4, 8, 1000])
+@pytest.mark.parametrize("first", [1, 3, 4, 5, None])
+def test_packet_has_arrived_when_it_is_whole(
+    raw: t.Any, wire: Wire, size: int, first: int | None
+) -> None:
+    assert not raw.arrived()
+    sent = packet(1, bytes(size))
+    wire.sessions[0].inject(sent[:first])
+    wait_until(lambda: not raw.quiet())
+    assert raw.arrived() == (first is None or first == len(sent))
+    wire.sessions[0].inject(sent[first:] if first else b"")
+    raw._next_seq_id = 1
+    assert raw._read_packet().get_all_data() == bytes(size)
+
+
+def test_role_is_asked_once_for_many_connections(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def questions() -> int:
+        opener = Opener(settings_for(wire.url, ssl_disabled=True))
+        wire.commands.clear()
+        for _ in range(3):
+            opener.open(time.monotonic() + 5).abandon()
+        return wire.statements.count("SELECT CURRENT_ROLE()")
+
+    assert questions() == 1
+    monkeypatch.setattr("flask_mysqlpool.opener.ROLE_KEPT", 0)
+    assert questions() == 3
+
+
 # Time limits
 
 
@@ -354,7 +385,7 @@ def test_socket_is_quiet_until_something_comes(
 ) -> None:
     ours, theirs = pair(family)
     with ours, theirs:
-        quiet = protocol._listener(ours)
+        quiet = listener(ours)
         assert quiet()
         theirs.sendall(b"x")
         assert ours.recv(1) == b"x"
