@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from ..contenders import by_hand
 from ..contenders import NAMES
 from ..figures import at_least
 from ..figures import at_most
@@ -23,9 +25,9 @@ POOLS = tuple(name for name in NAMES if name not in ("floor", "reconnect"))
 QUEUES = tuple(name for name in POOLS if not name.startswith("connector"))
 
 
-def _speed(letter: str, title: str, stage: Load, limit: float) -> Row:
+def _speed(letter: str, title: str, stage: Load, limit: float, **fields: Any) -> Row:
     targets = (at_least(RATIO, limit),)
-    return Row(letter, title, stage, RATIO, targets, compared=RATE)
+    return Row(letter, title, stage, RATIO, targets, compared=RATE, **fields)
 
 
 _near = Row(
@@ -57,6 +59,7 @@ ROWS = (
         "no autocommit, UPDATE and commit; 16 threads, 16 connections, 1 ms round trip",
         Load(load.update_and_commit, autocommit=False),
         0.95,
+        stretch=2,
     ),
     _speed(
         "D",
@@ -64,6 +67,8 @@ ROWS = (
         " 2 ms of think time, 1 ms round trip",
         Load(load.select_row, connections=32, autocommit=False, think=0.002),
         0.95,
+        stretch=2,
+        instead={"reconnect": by_hand.Entrant},
     ),
     Row(
         "E",
