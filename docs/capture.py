@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -29,8 +30,12 @@ DOCS = Path(__file__).resolve().parent
 CAPTURED = DOCS / "captured"
 URL = "mysql://app:secret@127.0.0.1/bank"
 SITE = "http://127.0.0.1:5000"
-STATS = "flask --app example_app pool stats"
-GUNICORN = "gunicorn --workers=2 --threads=4 --log-level=warning --no-control-socket"
+POOL = "flask --app example_app pool"
+STATS = f"{POOL} stats"
+RUNTIME_DIR = "FLASK_MYSQLPOOL_RUNTIME_DIR"  # keeps other people's workers out
+REDRAWN = re.compile(r"\x1b\[\d*[AK]")  # a line up, a line erased
+STYLE = re.compile(r"\x1b\[[\d;?]*[hlm]")
+GUNICORN = "gunicorn --workers=2 --threads=5 --log-level=warning --no-control-socket"
 
 
 class Shell:
@@ -44,7 +49,9 @@ class Shell:
             url: URL,
             url.rpartition(":")[2].partition("/")[0]: "3306",
             f":{self.port}": ":5000",
+            variables.get(RUNTIME_DIR, ""): f"/tmp/flask-mysqlpool-{os.geteuid()}",
         }
+        self._shown_as.pop("", None)
         self._environment = {
             **os.environ,
             **variables,
@@ -70,7 +77,16 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        output = done.stdout
+        return self._shown(command, done.stdout)
+
+    def keep_screen(self, name: str, command: str, seconds: int) -> None:
+        """Write what stands on a terminal that was interrupted after a while."""
+        typed = f"timeout --signal=INT {seconds} {command}"
+        output = self.show(f"script --quiet --command '{typed}' /dev/null")
+        screen = STYLE.sub("", REDRAWN.split(output)[-1])
+        (CAPTURED / f"{name}.txt").write_text(self._shown(command, screen))
+
+    def _shown(self, command: str, output: str) -> str:
         for actual, shown in self._shown_as.items():
             output = output.replace(actual, shown)
         lines = [line.rstrip() for line in output.strip().splitlines()]
@@ -96,6 +112,24 @@ class Shell:
             server.terminate()
             server.wait(30)
 
+    @contextmanager
+    def visited(self) -> Iterator[None]:
+        """Let eight visitors come again and again until the block ends."""
+        over = threading.Event()
+
+        def visit(path: str) -> None:
+            while not over.wait(0.02):
+                self.get(path)
+
+        paths = ["/", "/accounts/1"] + ["/slow?seconds=0.4"] * 6
+        with ThreadPoolExecutor(len(paths)) as visitors:
+            visits = visitors.map(visit, paths)
+            try:
+                yield
+            finally:
+                over.set()
+        list(visits)
+
     def get(self, path: str) -> bool:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}").close()
@@ -106,20 +140,25 @@ class Shell:
         return True
 
 
-def capture_bank(url: str) -> None:
-    bank = Shell(DOCS.parent, url, FLASK_MYSQLPOOL_MAX_SIZE="3")
-    bank.keep("help", "flask --app example_app pool --help")
+def capture_bank(url: str, runtime_dir: str) -> None:
+    variables = {RUNTIME_DIR: runtime_dir, "FLASK_MYSQLPOOL_MAX_SIZE": "3"}
+    bank = Shell(DOCS.parent, url, **variables)
+    bank.keep("help", f"{POOL} --help")
     bank.keep("idle", STATS)
     bank.keep("init-db", "flask --app example_app init-db")
-    with bank.serving(f"{GUNICORN} example_app:create_app()"):
-        with ThreadPoolExecutor(8) as visitors:
-            list(visitors.map(bank.get, ["/", "/accounts/1"] * 400))
-            slow = visitors.map(bank.get, ["/slow?seconds=0.4"] * 40)
-            time.sleep(1.3)  # look in the middle of it
-            bank.keep("stats", STATS)
-            bank.keep("stats-json", f"{STATS} --json")
-            list(slow)
-        bank.keep("check", "flask --app example_app pool check")
+    with bank.serving(f"{GUNICORN} example_app:create_app()"), bank.visited():
+        time.sleep(2)  # look in the middle of it
+        bank.keep("stats", STATS)
+        bank.keep("stats-json", f"{STATS} --json")
+        bank.keep("endpoints", f"{STATS} --endpoints")
+        bank.keep_screen("watch", f"{STATS} --watch", seconds=20)
+        bank.keep("watch-plain", f"{STATS} --watch | head -10")
+        bank.keep("who", f"{POOL} who")
+        bank.keep("who-stack", f"{POOL} who --stack")
+        bank.keep("who-json", f"{POOL} who --json")
+        bank.keep("check", f"{POOL} check")
+        bank.keep("recycle", f"{POOL} recycle")
+        bank.keep("resize", f"{POOL} resize 4")
 
 
 def capture_config(url: str) -> None:
@@ -150,13 +189,14 @@ def capture_quickstart(url: str) -> None:
 
 
 def main() -> None:
-    with PrivateServer() as server:
+    with PrivateServer() as server, tempfile.TemporaryDirectory("mp") as runtime_dir:
         url = server.url("bank")
-        capture_bank(url)
+        capture_bank(url, runtime_dir)
         capture_config(url)
         capture_quickstart(server.url("quickstart"))
-    without_server = Shell(DOCS.parent, url)
-    without_server.keep("down", STATS, "flask --app example_app pool check")
+        server.stop()
+        without_server = Shell(DOCS.parent, url, **{RUNTIME_DIR: runtime_dir})
+        without_server.keep("down", STATS, f"{POOL} check")
     readme = DOCS.parent / "README.md"
     block = f"```console\n{(CAPTURED / 'stats.txt').read_text()}```"
     text = re.sub("(?s)```console\n.*?```", lambda _: block, readme.read_text())

@@ -120,7 +120,7 @@ class Settings:
         to.seconds(),
         60.0,
         "Seconds after which a connection that is still held is reported once, with"
-        " who holds it. 0: never.",
+        " who holds it and where. 0: never.",
     )
     runtime_dir: str | None = _setting(
         to.folder,
@@ -186,7 +186,9 @@ class Settings:
     )
     bind_address: str | None = _driver(to.text, "Local address to connect from.")
     program_name: str | None = _driver(
-        to.text, "Name that the server shows among the connection's attributes."
+        to.text,
+        "Name that the server shows among the connection's attributes. By default the"
+        " app's name and the process: ``shop:4711``.",
     )
     local_infile: bool | None = _driver(to.flag, "Allow ``LOAD DATA LOCAL``.")
     max_allowed_packet: int | None = _driver(

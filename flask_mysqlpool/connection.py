@@ -29,11 +29,13 @@ from .session import first_commands
 from .session import reset_commands
 from .session import role_of
 from .session import ROLLBACK
+from .stacks import Spot
 from .statements import beyond_reset
 from .statements import ends_block
 from .statements import first_word
 from .statements import Kind
 from .statements import kind_of
+from .statements import LONGEST_READ
 from .statements import OTHER
 from .statements import WRITE
 
@@ -63,10 +65,13 @@ class Connection(WireConnection):
     # What a lender needs to know; the pool writes it.
     lease = 0  # number of the checkout that it is lent to, 0: to nobody
     lent_at = 0.0
+    took = 0.0  # seconds, the opening
     waited = 0.0  # of the checkout, for its place
     holder = ""  # of the checkout, in words
-    thread = 0  # of the checkout
-    reported = 0  # the lease that was reported as a leak
+    thread: threading.Thread | None = None  # of the checkout
+    taken: tuple[Spot, ...] = ()  # where the checkout was, innermost first
+    # The checkout that the last statement is of, its start, the flags before it.
+    said: tuple[int, str | bytes, int] = (0, "", 0)
     rested_at = 0.0  # when it came back
     expires_at = float("inf")
     uses = 0
@@ -224,6 +229,8 @@ class Connection(WireConnection):
         kind = OTHER if many else kind_of(text)
         if kind is OTHER:
             self._touch(text)
+        start = sql if len(sql) <= LONGEST_READ else sql[:LONGEST_READ]
+        self.said = (self.lease, start, self.server_status)  # it has the mode of now
         self.unread_by = threading.get_ident() if unbuffered else 0
         self.unsettled = True
         self._execute_command(COM_QUERY, sql)  # encodes it as the session does

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
+import time
 import typing as t
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 from flask import current_app
+from flask import Flask
 from flask import g
 from flask import has_app_context
 from flask import has_request_context
 from flask import request
 
 from .control import Pools
+from .control import runtime_folder
 from .errors import NotInitializedError
 from .handle import PooledConnection
+from .places import MOST_ENDPOINTS
 from .pool import Pool
+from .stacks import spots
+
+logger = logging.getLogger(__name__)
 
 EXTENSION = "mysqlpool"
+NO_ENDPOINT = "no endpoint"  # such as a 404
+FRAMES_NOTED = 12  # of the stack of a checkout
+WARNING_PAUSE = 3600.0  # seconds between two warnings of the same
 _ON_G = "_mysqlpool"
+
+_warned_until: dict[tuple[str, str, str], float] = {}  # by app, bind and holder
 
 
 class _Lent(dict[str, PooledConnection]):
@@ -55,7 +70,9 @@ def get_db(bind: str = "default") -> PooledConnection:
     with lent.lock:
         db = lent.get(bind)
         if db is None or db.returned:
-            db = lent[bind] = _pool(bind).connection(holder=_holder())
+            taken = spots(sys._getframe(1), most=FRAMES_NOTED)
+            pool = _pool(bind)
+            db = lent[bind] = pool.connection(holder=holder_name(), taken=taken)
             if lent.ended:  # by another thread, while this one waited
                 db.close()
         return db
@@ -76,22 +93,63 @@ def transaction(bind: str = "default") -> Iterator[PooledConnection]:
         yield db
 
 
-def return_all() -> None:
-    """Return the connections of this app context. Never raises."""
+def return_all(error: BaseException | None = None) -> None:
+    """Return the connections of this app context. Never raises.
+
+    :param error: what ended it: changes are then rolled back as they should be.
+    """
     lent: _Lent | None = g.pop(_ON_G, None)
     if lent is not None:
         lent.ended = True
         while lent:
-            lent.popitem()[1].close()
+            bind, db = lent.popitem()
+            if error is None and not db.returned and db.uncommitted:
+                _warn_of_lost_changes(bind, db.holder)
+            db.close()
+
+
+def _warn_of_lost_changes(bind: str, holder: str) -> None:
+    """Warn that changes are rolled back, once per holder and hour."""
+    key, now = (current_app.name, bind, holder), time.monotonic()
+    if key not in _warned_until and len(_warned_until) >= MOST_ENDPOINTS:
+        return
+    if now < _warned_until.get(key, 0.0):
+        return
+    _warned_until[key] = now + WARNING_PAUSE
+    logger.warning(
+        "%s changed data in %r and did not commit: the changes were rolled back; call"
+        " get_db().commit() or write `with transaction():`, or rollback() if that was"
+        " meant",
+        holder,
+        bind,
+    )
+
+
+def pools_of(app: Flask) -> Pools:
+    """Return the pools of an app.
+
+    :raise NotInitializedError: it has none.
+    """
+    pools: Pools | None = app.extensions.get(EXTENSION)
+    if pools is None:
+        raise NotInitializedError(
+            f"app {app.name!r} has no pool: did you forget to call MySQLPool(app) or"
+            " mysqlpool.init_app(app)?"
+        )
+    return pools
+
+
+def folder_of(app: Flask) -> Path:
+    """Return the folder where the processes of an app have their sockets.
+
+    :raise NotInitializedError: it has no pools.
+    """
+    runtime_dir = pools_of(app)["default"].settings.runtime_dir
+    return runtime_folder(runtime_dir, app.name, app.root_path)
 
 
 def _pool(bind: str) -> Pool:
-    pools: Pools | None = current_app.extensions.get(EXTENSION)
-    if pools is None:
-        raise NotInitializedError(
-            f"app {current_app.name!r} has no pool: did you forget to call"
-            " MySQLPool(app) or mysqlpool.init_app(app)?"
-        )
+    pools = pools_of(current_app)
     try:
         return pools[bind]
     except KeyError:
@@ -101,9 +159,11 @@ def _pool(bind: str) -> Pool:
         ) from None
 
 
-def _holder() -> str:
+def holder_name() -> str:
     """Return who asks, in words."""
     if has_request_context():
-        return f"{request.method} {request.endpoint or request.path}"
+        if request.endpoint is None:
+            return NO_ENDPOINT  # nothing that a client can invent is shown or counted
+        return f"{request.method} {request.endpoint}"
     command: t.Any = click.get_current_context(silent=True)
     return f"command {command.info_name}" if command else "outside a request"

@@ -24,8 +24,8 @@ import weakref
 from pathlib import Path
 
 from .errors import ConfigError
+from .errors import MySQLPoolError
 from .pool import Pool
-from .stats import PoolStats
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ PATIENCE = 1.0  # seconds that a process may take to answer
 LONGEST_REQUEST = 4096  # bytes
 LONGEST_PATH = 103  # bytes in a socket's address that every system takes
 _LARGEST_PID = 4_194_304
+
+_T = t.TypeVar("_T")
 
 _serial = itertools.count()
 
@@ -71,10 +73,17 @@ class Control:
 
     :param folder: gives the folder of the socket, at the first use: by then a process
         that was started by root may have become another user's.
+    :param answer: what this process says to a request.
     """
 
-    def __init__(self, folder: t.Callable[[], Path], pools: Pools) -> None:
+    def __init__(
+        self,
+        folder: t.Callable[[], Path],
+        pools: Pools,
+        answer: t.Callable[[Pools, dict[str, t.Any]], t.Any],
+    ) -> None:
         self._folder = folder
+        self._answer_to = answer
         self._path = Path()
         self._pools = weakref.ref(pools)
         self._number = next(_serial)
@@ -127,7 +136,7 @@ class Control:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             listener.bind(os.fspath(new))
-            listener.listen(16)
+            listener.listen(128)
             new.rename(self._path)
         except BaseException:
             listener.close()
@@ -143,20 +152,40 @@ class Control:
                     return  # withdrawn
                 time.sleep(PATIENCE / 10)  # the process has no descriptor to spare
                 continue
-            with asker:
-                try:
-                    self._answer(asker)
-                except Exception as error:  # whatever was sent, the next can ask
-                    logger.debug("a question was not answered: %s", error)
+            self._serve_one(asker)
+
+    def _serve_one(self, asker: socket.socket) -> None:
+        """Answer in a thread: who says nothing, or asks for what takes long, keeps
+        nobody waiting.
+        """
+        thread = threading.Thread(
+            target=self._converse, args=(asker,), name="mysqlpool-answer", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had
+            logger.debug("a question was not answered: %s", error)
+            asker.close()
+
+    def _converse(self, asker: socket.socket) -> None:
+        with asker:
+            try:
+                self._answer(asker)
+            except Exception as error:  # whatever was sent
+                logger.debug("a question was not answered: %s", error)
 
     def _answer(self, asker: socket.socket) -> None:
-        asker.settimeout(PATIENCE / 2)
-        request = json.loads(_read(asker, LONGEST_REQUEST))
+        deadline = time.monotonic() + PATIENCE / 2
+        request = json.loads(_read(asker, deadline, LONGEST_REQUEST))
         pools = self._pools()
-        if request != {"command": "stats"} or pools is None:
-            raise ValueError("unknown command")
-        binds = {name: pool.stats().pack() for name, pool in pools.items()}
-        answer = {"pid": os.getpid(), "binds": binds}
+        if pools is None:
+            return
+        answer: dict[str, t.Any] = {"pid": os.getpid()}
+        try:
+            answer["binds"] = self._answer_to(pools, request)
+        except MySQLPoolError as error:
+            answer["error"] = str(error)
+        asker.settimeout(PATIENCE / 2)
         asker.sendall(json.dumps(answer).encode() + b"\n")
 
 
@@ -204,50 +233,69 @@ def check_private(folder: Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class Worker:
-    """What a process said of its pools, by bind name; an error where it did not."""
+class Reply(t.Generic[_T]):
+    """What a process answered for its pools, by bind name; an error where it did
+    not.
+    """
 
     pid: int
-    binds: dict[str, PoolStats] = dataclasses.field(default_factory=dict)
+    binds: dict[str, _T] = dataclasses.field(default_factory=dict)
     error: str = ""
 
 
-def ask_workers(folder: Path) -> list[Worker]:
-    """Ask every process of the app, all at once; return them in order of their pid.
+def ask(
+    folder: Path,
+    request: dict[str, t.Any],
+    unpack: t.Callable[[t.Any], _T],
+    pid: int | None = None,
+    patience: float = PATIENCE,
+) -> list[Reply[_T]]:
+    """Ask every process of the app, all at once; return the replies in order of pid.
     Sockets of dead processes are removed.
 
+    :param unpack: makes of what a process sends for a bind what the caller wants.
+    :param pid: ask this one only.
+    :param patience: seconds that a process may take.
     :raise OSError: the folder is not this user's alone.
     """
     if not folder.exists():
         return []
     check_private(folder)
     paths = [path for path in folder.glob("*.sock") if _pid(path)]
+    if pid is not None:
+        paths = [path for path in paths if _pid(path) == pid]
     if not paths:
         return []
+    line = json.dumps(request).encode() + b"\n"
     with concurrent.futures.ThreadPoolExecutor(len(paths)) as executor:
-        answers = executor.map(_ask, paths)
+        answers = executor.map(lambda path: _ask(path, line, unpack, patience), paths)
         return sorted((a for a in answers if a is not None), key=lambda a: a.pid)
 
 
-def _ask(path: Path) -> Worker | None:
+def _ask(
+    path: Path, request: bytes, unpack: t.Callable[[t.Any], _T], patience: float
+) -> Reply[_T] | None:
     pid = _pid(path)
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asker:
-            asker.settimeout(PATIENCE)
+            asker.settimeout(patience)
             asker.connect(os.fspath(path))
-            asker.sendall(b'{"command": "stats"}\n')
-            answer = _read(asker)
+            asker.sendall(request)
+            line = _read(asker, time.monotonic() + patience)
     except (ConnectionRefusedError, FileNotFoundError):
         path.unlink(missing_ok=True)  # its process is dead
         return None
     except OSError as error:
-        return Worker(pid, error=f"not answering ({error})")
+        return Reply(pid, error=f"not answering ({error})")
     try:
-        binds = json.loads(answer)["binds"].items()
-        return Worker(pid, {name: PoolStats.unpack(packed) for name, packed in binds})
+        answer = json.loads(line)
+        if "error" in answer:
+            return Reply(pid, error=str(answer["error"]))
+        binds = answer["binds"].items()
+        return Reply(pid, {name: unpack(packed) for name, packed in binds})
     except Exception as error:  # another version runs there, or somebody's joke
-        logger.debug("process %d answered %r", pid, answer[:100], exc_info=error)
-        return Worker(pid, error="not answering in a way that this version reads")
+        logger.debug("process %d answered %r", pid, line[:100], exc_info=error)
+        return Reply(pid, error="not answering in a way that this version reads")
 
 
 def _pid(path: Path) -> int:
@@ -256,13 +304,20 @@ def _pid(path: Path) -> int:
     return int(name) if name.isdecimal() else 0
 
 
-def _read(connection: socket.socket, longest: int | None = None) -> bytes:
-    """Read a line.
+def _read(
+    connection: socket.socket, deadline: float, longest: int | None = None
+) -> bytes:
+    """Read a line by ``deadline``, on the monotonic clock.
 
+    :raise TimeoutError: there was none by then.
     :raise ValueError: it is longer than ``longest`` bytes.
     """
     line = bytearray()
     while not line.endswith(b"\n"):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        connection.settimeout(left)
         chunk = connection.recv(65536)
         if not chunk:
             break
@@ -270,12 +325,3 @@ def _read(connection: socket.socket, longest: int | None = None) -> bytes:
         if longest is not None and len(line) > longest:
             raise ValueError("too long")
     return bytes(line)
-
-
-def merged(workers: t.Iterable[Worker]) -> dict[str, PoolStats]:
-    """Return the totals by bind name."""
-    readings: dict[str, list[PoolStats]] = {}
-    for worker in workers:
-        for name, reading in worker.binds.items():
-            readings.setdefault(name, []).append(reading)
-    return {name: PoolStats.merged(each) for name, each in readings.items()}

@@ -13,8 +13,10 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ServiceUnavailable
 
 from .cli import pool_cli
+from .commands import answer
 from .config import Settings
 from .context import EXTENSION
+from .context import holder_name
 from .context import return_all
 from .control import Control
 from .control import Pools
@@ -52,9 +54,12 @@ class MySQLPool:
         runtime_dir = settings["default"].runtime_dir
         folder = functools.partial(runtime_folder, runtime_dir, app.name, app.root_path)
         folder()  # refuses what is too long
-        pools = Pools({name: Pool(each, name) for name, each in settings.items()})
-        control = Control(folder, pools)
+        pools = Pools(
+            {name: Pool(each, name, app.name) for name, each in settings.items()}
+        )
+        control = Control(folder, pools, answer)
         for pool in pools.values():
+            pool.name_holder = holder_name
             pool.on_first_use += [housekeeper.watch, control.publish]
         app.extensions[EXTENSION] = pools
         _return_at_teardown(app)
@@ -73,8 +78,12 @@ def _return_at_teardown(app: Flask) -> None:
     def teardown_and_return(*args: t.Any, **kwargs: t.Any) -> None:
         try:
             teardown(*args, **kwargs)
-        finally:
-            return_all()
+        except BaseException as error:
+            return_all(error)
+            raise
+        # Flask 3.2 passes its context, too.
+        passed = (*args, *kwargs.values())
+        return_all(next((a for a in passed if isinstance(a, BaseException)), None))
 
     app.do_teardown_appcontext = teardown_and_return  # type: ignore[method-assign]
 

@@ -94,6 +94,16 @@ class PooledConnection:
         return self._raw is not None and self._raw.open
 
     @property
+    def holder(self) -> str:
+        """Who took the connection, in words."""
+        return "" if self._raw is None else self._raw.holder
+
+    @property
+    def uncommitted(self) -> bool:
+        """Whether the open transaction has changed data, as far as that is known."""
+        return self._raw is not None and self._raw.uncommitted
+
+    @property
     def returned(self) -> bool:
         """Whether the connection is this holder's no more: it went back to the pool,
         or is the parent process'.

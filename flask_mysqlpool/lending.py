@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from pymysql import err
 from pymysql.constants import ER
+from pymysql.constants import SERVER_STATUS
 
 from .config import Settings
 from .connection import Connection
@@ -26,8 +27,16 @@ from .places import Place
 from .places import Places
 from .places import Waiter
 from .protocol import refused_by_server
+from .stacks import described
+from .stacks import Holder
+from .stacks import Spot
+from .stacks import standing
+from .stacks import thread_name
+from .statements import without_values
 
 logger = logging.getLogger(__name__)
+
+NO_BACKSLASH_ESCAPES = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
 
 JITTER = 0.1  # lifetimes end up to this share early
 FAREWELL = 1.0  # seconds that a leave-taking may take
@@ -40,19 +49,24 @@ _SERVER_FULL = (ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_
 class Lending(Places):
     """Places with somebody who opens, checks and closes the connections in them."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings, name: str, program: str) -> None:
         super().__init__(name, settings.max_size, settings.max_waiting)
         self.settings = settings
         self.on_first_use: list[Callable[[t.Any], None]] = []
         self.on_need: Callable[[], None] = lambda: None
-        self._opener = Opener(settings)
+        self._opener = Opener(settings, program)
         self._lost: deque[int] = deque()
         self._used = False
         self._ping_after = settings.ping_after
         self._timeout = settings.timeout
 
     def _obtain(
-        self, grant: Connection | Place | Waiter, began: float, limit: float
+        self,
+        grant: Connection | Place | Waiter,
+        began: float,
+        limit: float,
+        holder: str,
+        taken: tuple[Spot, ...],
     ) -> Connection:
         """Get from what :meth:`_take` gave to a connection that can be lent."""
         end = began + limit
@@ -61,9 +75,13 @@ class Lending(Places):
             self._collect_lost()
             grant = self._wait(grant, end)
         while True:
-            if isinstance(grant, Connection) and self._fit(grant, deadline):
-                connection = grant
-                break
+            if isinstance(grant, Connection):
+                # Who looks now sees who makes it wait.
+                grant.holder, grant.taken = holder, taken
+                grant.thread = threading.current_thread()
+                if self._fit(grant, deadline):
+                    connection = grant
+                    break
             try:
                 connection = self._fill(self._open(deadline), time.monotonic())
                 break
@@ -71,7 +89,8 @@ class Lending(Places):
                 if not server_full(error):
                     raise
                 grant = self._wait_for_room(began, end, error)
-        connection.waited = time.monotonic() - began
+        connection.lent_at = time.monotonic()
+        connection.waited = connection.lent_at - began
         return connection
 
     def _wait(self, waiter: Waiter, end: float) -> Connection | Place:
@@ -170,6 +189,7 @@ class Lending(Places):
                 refused = self._outage.begin_try(started)
             if refused is None:
                 connection = self._opener.open(deadline)
+                connection.took = time.monotonic() - started
                 self._dress(connection, number)
                 return connection
         except BaseException as error:
@@ -209,7 +229,7 @@ class Lending(Places):
                 logger.exception("pool %r: a hook of its first use failed", self.name)
 
     def _timed_out(self, cause: Exception | None, limit: float) -> PoolTimeout:
-        reading = self._reading(time.monotonic())
+        reading = self._numbers(time.monotonic())
         if cause is None:
             what = f"no connection within {limit:g} s"
         elif refused_by_server(cause):
@@ -272,6 +292,37 @@ def _unreachable(error: BaseException) -> Exception | None:
 
 def who(connection: Connection) -> str:
     """Return who holds a connection, in words."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    thread = f"thread {names.get(connection.thread, connection.thread)}"
+    thread = f"thread {thread_name(connection.thread)}"
     return f"{connection.holder} in {thread}" if connection.holder else thread
+
+
+def holder_of(connection: Connection, now: float, stacks: bool) -> Holder:
+    """Return who holds a connection.
+
+    :param stacks: look where its thread stands, too.
+    """
+    lease, statement, status = connection.said
+    if not isinstance(statement, str):  # of executemany()
+        statement = bytes(statement).decode(connection.encoding, "replace")
+    backslashes = not status & NO_BACKSLASH_ESCAPES
+    return Holder(
+        seconds=now - connection.lent_at,
+        holder=connection.holder,
+        thread=thread_name(connection.thread),
+        statement=(
+            without_values(statement, backslashes) if lease == connection.lease else ""
+        ),
+        in_transaction=connection.in_transaction,
+        connection_id=t.cast(t.Any, connection).thread_id(),
+        taken=described(connection.taken),
+        stands=standing(connection.thread) if stacks else [],
+    )
+
+
+def leak_report(connection: Connection, now: float) -> str:
+    """Return who holds a connection, what it was used for and both stacks."""
+    holder = holder_of(connection, now, stacks=True)
+    lines = [who(connection), f"last statement: {holder.statement or 'none'}"]
+    for title, stack in (("taken at", holder.taken), ("stands at", holder.stands)):
+        lines += [f"{title}:", *(f"  {place}" for place in stack or ["unknown"])]
+    return "\n".join(lines)

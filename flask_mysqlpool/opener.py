@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 import typing as t
@@ -21,10 +22,14 @@ ROLE_KEPT = 1.0
 
 
 class Opener:
-    """Opens the connections of one pool."""
+    """Opens the connections of one pool.
 
-    def __init__(self, settings: Settings) -> None:
+    :param program: the name of the app.
+    """
+
+    def __init__(self, settings: Settings, program: str = "flask_mysqlpool") -> None:
         self.settings = settings
+        self._program = program
         self._arguments = settings.driver_arguments()
         self._tls: ssl.SSLContext | None = None
         self._role = ("", 0.0)  # of a session just opened, and until when it counts
@@ -39,6 +44,8 @@ class Opener:
         password: t.Any = self.settings.password
         if callable(password):
             password = password()
+        if not self.settings.program_name:  # for the server's own view of who it is
+            arguments["program_name"] = f"{self._program}:{os.getpid()}"
         if isinstance(password, str):
             password = password.encode()  # PyMySQL takes latin1, unlike the servers
         if password is not None:

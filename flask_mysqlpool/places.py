@@ -20,12 +20,17 @@ from .connection import Connection
 from .errors import PoolClosed
 from .errors import PoolFull
 from .outage import Outage
+from .stats import EndpointStats
 from .stats import Histogram
 from .stats import PoolStats
 
 # A connection that came back less than this ago, in seconds, may have the answer to
 # its reset still on its way; others are lent first.
 SETTLING = 0.01
+
+# Holders that are counted apart.
+MOST_ENDPOINTS = 200
+OTHERS = "(others)"
 
 
 class Place(Enum):
@@ -81,11 +86,15 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._connections = 0
         self._size = 0  # lent, idle, and reserved for one that is being opened
         self._unfit = self._leases  # that ended before the borrower had them
+        self._told = 0  # checkouts, in the last reading
         self._timeouts = 0
+        self._queued = 0
+        self._queued_at: float | None = None  # the last one
+        self._leaks = 0
         self._opened = 0
         self._closed_for: Counter[str] = Counter()
-        self._waits = Histogram()
-        self._uses = Histogram()
+        self._endpoints: dict[str, EndpointStats] = {}
+        self._creations = Histogram()
         self._outage = Outage()
         self._closed = False
 
@@ -125,6 +134,8 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     def _queue(self, now: float) -> Waiter:
         if self._closed:
             raise self._is_closed()
+        self._queued += 1
+        self._queued_at = now
         if 0 < self._max_waiting <= len(self._waiters):
             raise PoolFull(
                 f"pool {self.name!r}: {self._max_waiting} callers wait for a"
@@ -168,8 +179,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     def _fill(self, connection: Connection, now: float) -> Connection:
         """Lend a connection that was opened in a reserved place."""
         with self._lock:
-            self._outage.ended()
-            self._opened += 1
+            self._admit(connection)
             return self._lend(connection, now)
 
     def _store(self, connection: Connection, now: float) -> str:
@@ -177,9 +187,13 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         why it must be closed, empty where it goes on.
         """
         with self._lock:
-            self._outage.ended()
-            self._opened += 1
+            self._admit(connection)
             return self._accept(connection, now, "")
+
+    def _admit(self, connection: Connection) -> None:
+        self._outage.ended()
+        self._opened += 1
+        self._creations.add(connection.took)
 
     def _vacate(self) -> None:
         """Give back a reserved place."""
@@ -208,17 +222,31 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             if connection.read_only:
                 # Those opened later may have found the new primary.
                 self._oldest = max(self._oldest, connection.number + 1)
+            endpoint = self._endpoints.get(connection.holder)
+            if endpoint is None:
+                endpoint = self._endpoint(connection.holder)
             if connection.waited:
-                self._waits.add(connection.waited)
+                endpoint.wait_seconds.add(connection.waited)
             else:
-                self._waits.counts[0] += 1
-            self._uses.add(now - connection.lent_at)
+                endpoint.wait_seconds.counts[0] += 1
+            endpoint.use_seconds.add(now - connection.lent_at)
             reason = self._accept(connection, now, reason)
         except BaseException:
             self._unlock()
             raise
         self._lock.release()
         return reason
+
+    def _endpoint(self, holder: str) -> EndpointStats:
+        """Return the counts of a holder."""
+        if holder not in self._endpoints and len(self._endpoints) >= MOST_ENDPOINTS:
+            holder = OTHERS
+        return self._endpoints.setdefault(holder, EndpointStats())
+
+    def _count_timeout(self, holder: str) -> None:
+        with self._lock:
+            self._timeouts += 1
+            self._endpoint(holder).timeouts += 1
 
     def _accept(self, connection: Connection, now: float, reason: str) -> str:
         connection.lease = 0
@@ -313,24 +341,45 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     def _is_closed(self) -> PoolClosed:
         return PoolClosed(f"pool {self.name!r} is closed")
 
-    def _reading(self, now: float) -> PoolStats:
+    def _numbers(self, now: float) -> PoolStats:
+        """Return a reading without what is counted by endpoint."""
         with self._lock:
-            waits, uses = Histogram(), Histogram()
-            waits.merge(self._waits)
-            uses.merge(self._uses)
             lent, queue = list(self._lent.values()), self._waiters
-            return PoolStats(
+            # One that is being checked may yet turn out to be none.
+            self._told = max(self._told, self._leases - self._unfit)
+            reading = PoolStats(
                 size=self._size,
                 in_use=self._connections,
                 idle=len(self._idle_cache) + len(self._settling),
                 waiting=len(self._waiters),
                 max_size=self._maxconnections,
-                checkouts=self._leases - self._unfit,
+                checkouts=self._told,
                 timeouts=self._timeouts,
+                queued=self._queued,
+                leaks=self._leaks,
                 opened=self._opened,
                 closed=dict(self._closed_for),
-                wait_seconds=waits,
-                use_seconds=uses,
+                create_seconds=self._creations.copy(),
                 oldest_wait_seconds=max((now - w.since for w in queue), default=0.0),
                 oldest_use_seconds=max((now - c.lent_at for c in lent), default=0.0),
             )
+            if self._queued_at is not None:
+                reading.exhausted_ago = 0.0 if queue else now - self._queued_at
+        return reading
+
+    def _reading(self, now: float) -> PoolStats:
+        with self._lock:
+            reading = self._numbers(now)
+            lent = list(self._lent.values())
+            counted = self._endpoints.items()
+            reading.endpoints = {name: each.copy() for name, each in counted}
+        for endpoint in reading.endpoints.values():
+            endpoint.checkouts = endpoint.use_seconds.count
+            reading.wait_seconds.merge(endpoint.wait_seconds)
+            reading.use_seconds.merge(endpoint.use_seconds)
+        for connection in lent:
+            known = connection.holder in reading.endpoints
+            full = len(reading.endpoints) >= MOST_ENDPOINTS
+            name = OTHERS if full and not known else connection.holder
+            reading.endpoints.setdefault(name, EndpointStats()).checkouts += 1
+        return reading

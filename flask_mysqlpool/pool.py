@@ -13,8 +13,10 @@ import threading
 import typing as t
 import weakref
 from collections import deque
+from collections.abc import Callable
 from os import getpid
-from threading import get_ident
+from sys import _getframe
+from threading import current_thread
 from time import monotonic
 
 from dbutils.pooled_db import NotSupportedError
@@ -25,9 +27,13 @@ from .errors import ConfigError
 from .errors import PoolTimeout
 from .handle import PooledConnection
 from .lending import FAREWELL
+from .lending import holder_of
+from .lending import leak_report
 from .lending import Lending
 from .lending import server_full
 from .lending import who
+from .stacks import Holder
+from .stacks import Spot
 from .stats import PoolStats
 
 logger = logging.getLogger(__name__)
@@ -45,17 +51,25 @@ class Pool(Lending):
 
     :param settings: what :meth:`.Settings.from_config` gives.
     :param name: the bind's name, for messages.
+    :param program: the app's name, for the server's view of its connections.
     """
 
-    def __init__(self, settings: Settings, name: str = "default") -> None:
-        super().__init__(settings, name)
+    def __init__(
+        self,
+        settings: Settings,
+        name: str = "default",
+        program: str = "flask_mysqlpool",
+    ) -> None:
+        super().__init__(settings, name, program)
         self._pid = getpid()
         self._mode = settings.reset
         self._min_size_kept = True
+        self._reported: dict[int, str] = {}  # leaks by lease
+        self.name_holder: Callable[[], str] | None = None  # where nobody told
         _pools.add(self)
 
     def __repr__(self) -> str:
-        reading = self._reading(monotonic())
+        reading = self._numbers(monotonic())
         return (
             f"<{type(self).__name__} {self.name!r} size {reading.size} of"
             f" {reading.max_size}, in use {reading.in_use}, idle {reading.idle},"
@@ -68,13 +82,18 @@ class Pool(Lending):
     # Lending
 
     def connection(
-        self, timeout: float | None = None, *, holder: str = ""
+        self,
+        timeout: float | None = None,
+        *,
+        holder: str = "",
+        taken: tuple[Spot, ...] = (),
     ) -> PooledConnection:
         """Lend a connection.
 
         :param timeout: seconds that this may take in all; without it those of the
             settings. 0: do not wait for a connection that somebody else holds.
-        :param holder: who takes it, in words, for messages.
+        :param holder: who takes it, in words; in an app without it the endpoint.
+        :param taken: where, innermost first; without it the caller's own line.
         :raise PoolTimeout: none could be had within the timeout, or none can be had
             now because the server was just found unreachable.
         :raise PoolFull: ``max_waiting`` callers wait already.
@@ -83,6 +102,11 @@ class Pool(Lending):
         """
         if self._pid != getpid():
             self._start_over()
+        if not taken:  # this is the hot path: spots() would walk further up
+            frame = _getframe(1)
+            taken = ((frame.f_code, frame.f_lasti),)
+        if not holder and self.name_holder is not None:
+            holder = self.name_holder()
         began = monotonic()
         grant = self._take(began)
         connection = None
@@ -96,18 +120,19 @@ class Pool(Lending):
         if connection is None:
             limit = self._timeout if timeout is None else timeout
             try:
-                connection = self._obtain(grant, began, limit)
+                connection = self._obtain(grant, began, limit, holder, taken)
             except PoolTimeout:
-                with self._lock:
-                    self._timeouts += 1
+                self._count_timeout(holder)
                 raise
         connection.holder = holder
-        connection.thread = get_ident()
+        connection.thread = current_thread()
+        connection.taken = taken
         return PooledConnection(self, connection)
 
     def dedicated_connection(self) -> PooledConnection:
         """Lend a connection (DBUtils' other name for :meth:`connection`)."""
-        return self.connection()
+        frame = _getframe(1)
+        return self.connection(taken=((frame.f_code, frame.f_lasti),))
 
     def steady_connection(self) -> t.NoReturn:
         """Refuse: DBUtils' steady connections send statements again.
@@ -118,9 +143,20 @@ class Pool(Lending):
 
     def stats(self) -> PoolStats:
         """Return a reading of the pool."""
+        self._be_of_this_process()
         reading = self._reading(monotonic())
         reading.min_size = self.settings.min_size
         return reading
+
+    def holders(self, stacks: bool = False) -> list[Holder]:
+        """Return who holds a connection, the longest first.
+
+        :param stacks: look where their threads stand, too.
+        """
+        self._be_of_this_process()
+        now = monotonic()
+        lent = sorted(self._lent.copy().values(), key=lambda each: each.lent_at)
+        return [holder_of(connection, now, stacks) for connection in lent]
 
     def recycle(self) -> None:
         """Retire every connection: the idle at once, the lent at their return."""
@@ -138,11 +174,7 @@ class Pool(Lending):
 
         :raise ConfigError: it is less than 1 or than ``min_size``.
         """
-        if max_size < max(1, self.settings.min_size):
-            raise ConfigError(
-                f"max_size must be at least {max(1, self.settings.min_size)}"
-                f" (1 and MYSQLPOOL_MIN_SIZE), not {max_size}"
-            )
+        self.check_size(max_size)
         gone = []
         with self._lock:
             self._maxconnections = max_size
@@ -153,6 +185,18 @@ class Pool(Lending):
                 self._closed_for["surplus"] += 1
             self._pass_on()
         self._close_all(gone)
+
+    def check_size(self, max_size: int) -> None:
+        """Check what :meth:`resize` is to be told.
+
+        :raise ConfigError: it cannot be.
+        """
+        least = max(1, self.settings.min_size)
+        if type(max_size) is not int or max_size < least:
+            raise ConfigError(
+                f"pool {self.name!r}: max_size must be a whole number of at least"
+                f" {least} (1 and MYSQLPOOL_MIN_SIZE), not {max_size!r}"
+            )
 
     def close(self) -> None:
         """Close the pool: callers in the queue get :exc:`PoolClosed`, idle
@@ -173,11 +217,18 @@ class Pool(Lending):
         """Whether :meth:`close` was called."""
         return self._closed
 
+    @property
+    def outage(self) -> Exception | None:
+        """Why the server could not be reached, when that was tried last; ``None``
+        where it could. An idle pool does not try.
+        """
+        return self._outage.error
+
     # Taking back (called by the handle, which never sees an error)
 
     def give_back(self, lease: int) -> None:
         if self._lock._is_owned():  # a finalizer, run while this thread holds the lock
-            self._lost.append(lease)
+            self.lost(lease)
             return
         connection = self._lent.pop(lease, None)
         if connection is None:
@@ -217,12 +268,12 @@ class Pool(Lending):
         self._collect_lost()
         now = monotonic()
         self._close_all(self._dismiss(now, settings.min_size, settings.max_idle))
-        self._report_leaks(now)
+        until_leak = self._report_leaks(now)
         while self._reserve_for_minimum():
             if not self._fill_place():
                 return self._outage.pause(monotonic()) or REFUSED_PAUSE
-        times = (settings.max_idle, settings.max_lifetime, settings.leak_after)
-        return min((seconds / 2 for seconds in times if seconds), default=30.0)
+        times = (settings.max_idle, settings.max_lifetime)
+        return min(30.0, until_leak, *(seconds / 2 for seconds in times if seconds))
 
     def _reserve_for_minimum(self) -> bool:
         with self._lock:
@@ -247,24 +298,39 @@ class Pool(Lending):
             self._close(connection, reason)
         return True
 
-    def _report_leaks(self, now: float) -> None:
-        for connection in list(self._lent.values()):
+    def _report_leaks(self, now: float) -> float:
+        """Report each holder once that has held for too long; return the seconds until
+        the next one has to be looked at.
+        """
+        limit = self.settings.leak_after
+        lent = self._lent.copy()
+        for lease in self._reported.keys() - lent.keys():
+            holder = self._reported.pop(lease)
+            logger.warning("pool %r: returned after all by %s", self.name, holder)
+        if not limit:
+            return float("inf")
+        soonest = limit / 2 if self._reported else limit
+        for lease, connection in lent.items():
             held = now - connection.lent_at
-            if not 0 < self.settings.leak_after <= held:
-                continue
-            if connection.reported != connection.lease:
-                connection.reported = connection.lease
-                logger.warning(
-                    "pool %r: a connection is held for %.0f s by %s",
-                    self.name,
-                    held,
-                    who(connection),
-                )
+            if held < limit:
+                soonest = min(soonest, limit - held)
+            elif lease not in self._reported:
+                report = leak_report(connection, now)
+                self._reported[lease] = who(connection)
+                with self._lock:
+                    self._leaks += 1
+                text = "pool %r: a connection is held for %.0f s by %s"
+                logger.warning(text, self.name, held, report)
+        return soonest
 
     def _close_all(self, connections: list[Connection]) -> None:
         deadline = monotonic() + FAREWELL
         for connection in connections:
             connection.quit(deadline)
+
+    def _be_of_this_process(self) -> None:
+        if self._pid != getpid():  # where the fork ran no hooks of Python's
+            self._start_over()
 
     def _start_over(self) -> None:
         """Begin anew in a forked child; what was inherited is closed without a byte
@@ -278,6 +344,7 @@ class Pool(Lending):
             self._clear()
             self._closed = closed
             self._lost.clear()
+            self._reported.clear()
             self._used = False
             self._pid = getpid()
         for connection in inherited:

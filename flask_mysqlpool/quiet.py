@@ -28,11 +28,11 @@ def listener(sock: socket.socket) -> Callable[[], bool]:
 
     if _can_be_quick and sock.family != socket.AF_UNIX:
         try:
-            sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO)
+            state = sock.getsockopt(socket.IPPROTO_TCP, TCP_INFO) & 0xFF
             sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO)
         except OSError:
-            pass  # a kernel without them
-        else:
+            state = 0  # a kernel without them
+        if state == TCP_ESTABLISHED:
             quiet = _quick_listener(sock.getsockopt, quiet)
     if isinstance(sock, ssl.SSLSocket):
         return lambda: not sock.pending() and quiet()
@@ -46,10 +46,11 @@ def _quick_listener(
     unread before it polls: poll() lets other threads run, and with many of them each
     checkout would wait for its turn at the interpreter.
     """
+    tcp, any_level = int(socket.IPPROTO_TCP), int(socket.SOL_SOCKET)  # on the hot path
 
     def quiet() -> bool:
-        if option(socket.IPPROTO_TCP, TCP_INFO) & 0xFF != TCP_ESTABLISHED:
+        if option(tcp, TCP_INFO) & 0xFF != TCP_ESTABLISHED:
             return False
-        return not option(socket.SOL_SOCKET, SO_MEMINFO) or poll()
+        return not option(any_level, SO_MEMINFO) or poll()
 
     return quiet

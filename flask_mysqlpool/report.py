@@ -20,8 +20,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from .control import Worker
+from .control import Reply
 from .doctor import Finding
+from .stacks import Holder
+from .stats import EndpointStats
 from .stats import PoolStats
 
 VERDICTS = {"ok": "green", "warning": "yellow", "error": "bold red"}
@@ -37,7 +39,18 @@ COLUMNS = (
     "use\np99",
     "held",
 )
+ENDPOINT_COLUMNS = (
+    "checkouts",
+    "timeouts",
+    "wait\np99",
+    "use\np50",
+    "use\np99",
+    "use\nmax",
+    "share",
+)
 _UNLIMITED = 10_000  # columns
+_NARROWEST = 40  # columns for what stands below a row
+_INDENT = 8
 
 
 class Sheet:
@@ -45,27 +58,47 @@ class Sheet:
     rich fills each line.
 
     :param wrap: fit it into the terminal; else it is as wide as it needs to be.
+    :param details: what stands below each row, of a table with a line for each.
     """
 
     def __init__(
-        self, title: str, table: Table, notes: Sequence[Text] = (), wrap: bool = True
+        self,
+        title: str,
+        table: Table,
+        notes: Sequence[Text] = (),
+        wrap: bool = True,
+        details: Sequence[Table] = (),
     ) -> None:
         self._title = Text(title, style="bold")
         self._table = table
         self._notes = notes
         self._wrap = wrap
+        self._details = details
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> RenderResult:
         yield self._title
-        if not self._wrap:
-            options = options.update(max_width=_UNLIMITED)
+        wide = options if self._wrap else options.update(max_width=_UNLIMITED)
         if self._table.row_count:
-            for line in console.render_lines(self._table, options, pad=False):
+            lines = console.render_lines(self._table, wide, pad=False)
+            heading = len(lines) - len(self._details)
+            for number, line in enumerate(lines):
                 yield from _stripped(line)
                 yield Segment.line()
+                if self._details and number >= heading:
+                    yield from self._detail(number - heading, console, options)
         yield from self._notes
+
+    def _detail(
+        self, row: int, console: Console, options: ConsoleOptions
+    ) -> RenderResult:
+        width = max(_NARROWEST, options.max_width) - _INDENT
+        options = options.update(max_width=width)
+        for line in console.render_lines(self._details[row], options, pad=False):
+            yield Segment(" " * _INDENT)
+            yield from _stripped(line)
+            yield Segment.line()
 
 
 def _stripped(line: list[Segment]) -> list[Segment]:
@@ -89,19 +122,36 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def workers_table(bind: str, workers: Iterable[Worker], total: PoolStats) -> Sheet:
-    """Return the workers of one bind, a row each, and the total."""
+def workers_table(
+    bind: str,
+    workers: Iterable[Reply[PoolStats]],
+    total: PoolStats,
+    rows: int | None = None,
+) -> Sheet:
+    """Return the workers of one bind, a row each, and the total.
+
+    :param rows: show so many at most, those that are busiest.
+    """
     workers = list(workers)
     table = Table(box=box.SIMPLE, show_footer=len(workers) > 1, **_PLAIN)
     for heading, sum_up in zip(COLUMNS, ("total", *_cells(total)), strict=True):
         table.add_column(heading, sum_up, justify="right", no_wrap=True)
-    notes = []
-    for worker in workers:
-        if worker.error:
-            notes.append(Text(f"Worker {worker.pid} is {worker.error}", style="red"))
-        elif bind in worker.binds:
-            table.add_row(str(worker.pid), *_cells(worker.binds[bind]))
+    readings = {each.pid: each.binds[bind] for each in workers if bind in each.binds}
+    busiest = sorted(readings, key=lambda pid: _business(readings[pid]))[:rows]
+    for pid in (pid for pid in readings if pid in busiest):
+        table.add_row(str(pid), *_cells(readings[pid]))
+    notes = _more(len(readings) - len(busiest), "worker") + silent(workers)
     return Sheet(f"Pool {bind}", table, notes, wrap=False)
+
+
+def _business(reading: PoolStats) -> tuple[float, ...]:
+    return -reading.waiting, -reading.in_use, -reading.oldest_use_seconds
+
+
+def _more(number: int, noun: str) -> list[Text]:
+    if not number:
+        return []
+    return [Text(f"and {number} {noun}{'s' * (number > 1)} with less to show")]
 
 
 def _cells(reading: PoolStats) -> list[str]:
@@ -116,6 +166,116 @@ def _cells(reading: PoolStats) -> list[str]:
         duration(reading.use_seconds.percentile(0.99)),
         duration(reading.oldest_use_seconds),
     ]
+
+
+def endpoints_table(
+    bind: str,
+    workers: Iterable[Reply[PoolStats]],
+    total: PoolStats,
+    rows: int | None = None,
+) -> Sheet:
+    """Return what each endpoint does with one bind, the longest holder first.
+
+    :param rows: show so many at most.
+    """
+    table = Table(box=box.SIMPLE_HEAD, **_PLAIN)
+    for heading in ENDPOINT_COLUMNS:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("endpoint", no_wrap=True)
+    held = {name: each.use_seconds.sum for name, each in total.endpoints.items()}
+    all_held = sum(held.values()) or 1.0
+    for name in sorted(held, key=lambda name: (-held[name], name))[:rows]:
+        cells = _endpoint_cells(total.endpoints[name])
+        table.add_row(*cells, f"{held[name] / all_held:.0%}", Text(name))
+    notes = _more(len(held) - table.row_count, "endpoint") + silent(workers)
+    return Sheet(f"Pool {bind}", table, notes, wrap=False)
+
+
+def _endpoint_cells(reading: EndpointStats) -> list[str]:
+    uses = reading.use_seconds
+    return [
+        str(reading.checkouts),
+        str(reading.timeouts),
+        duration(reading.wait_seconds.percentile(0.99)),
+        duration(uses.percentile(0.50)),
+        duration(uses.percentile(0.99)),
+        duration(uses.max),
+    ]
+
+
+def holders_table(
+    bind: str, workers: Iterable[Reply[list[Holder]]], stacks: bool = False
+) -> Sheet:
+    """Return who holds connections of one bind, the longest first, with what does not
+    fit beside that below each row.
+
+    :param stacks: where they took it and where they stand, too.
+    """
+    workers = list(workers)
+    lent = [
+        (each.pid, holder) for each in workers for holder in each.binds.get(bind, ())
+    ]
+    lent.sort(key=lambda each: -each[1].seconds)
+    table = Table(box=box.SIMPLE_HEAD, **_PLAIN)
+    for heading in ("worker", "held", "connection"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("transaction", no_wrap=True)
+    table.add_column("holder", no_wrap=True)
+    for pid, holder in lent:
+        table.add_row(
+            str(pid),
+            duration(holder.seconds),
+            str(holder.connection_id),
+            "open" if holder.in_transaction else "none",
+            Text(holder.holder),
+        )
+    notes = silent(workers) if lent else [Text("Nobody holds one"), *silent(workers)]
+    details = [_details(holder, stacks) for _, holder in lent]
+    return Sheet(f"Pool {bind}", table, notes, wrap=False, details=details)
+
+
+def _details(holder: Holder, stacks: bool) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("thread", Text(holder.thread))
+    if holder.statement:
+        table.add_row("statement", Text(holder.statement))
+    if stacks:
+        for label, stack in (("taken", holder.taken), ("stands", holder.stands)):
+            table.add_row(label, Text("\n".join(stack) or "not known"))
+    return table
+
+
+def counts_table(workers: Iterable[Reply[dict[str, int]]]) -> Sheet:
+    """Return what each worker did, in the words in which it says so."""
+    answered = [worker for worker in workers if worker.binds]
+    words = dict.fromkeys(
+        word
+        for worker in answered
+        for counts in worker.binds.values()
+        for word in counts
+    )
+    table = Table(box=box.SIMPLE_HEAD, **_PLAIN)
+    table.add_column("worker", justify="right", no_wrap=True)
+    table.add_column("pool", no_wrap=True)
+    for word in words:
+        table.add_column(word.replace("_", " "), justify="right", no_wrap=True)
+    for worker in answered:
+        for bind, counts in worker.binds.items():
+            cells = [str(counts.get(word, "")) for word in words]
+            table.add_row(str(worker.pid), Text(bind), *cells)
+    return Sheet("Workers", table, wrap=False)
+
+
+def silent(workers: Iterable[Reply[t.Any]]) -> list[Text]:
+    """Return a line for each worker that did not answer, or could not do it."""
+    return [Text(_complaint(each), style="red") for each in workers if each.error]
+
+
+def _complaint(worker: Reply[t.Any]) -> str:
+    joint = " is" if worker.error.startswith("not ") else ":"
+    return f"Worker {worker.pid}{joint} {worker.error}"
 
 
 def no_workers(folder: Path) -> Text:
@@ -139,11 +299,13 @@ def server_line(bind: str, view: dict[str, t.Any]) -> Text:
 def findings_table(findings: Iterable[Finding]) -> Sheet:
     table = Table(box=box.SIMPLE_HEAD, **_PLAIN)
     for heading in ("bind", "check", "verdict", "what was found"):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     for finding in findings:
         verdict = Text(finding.verdict, style=VERDICTS[finding.verdict])
-        bind, check, text = map(Text, (finding.bind, finding.check, finding.text))
-        table.add_row(bind, check, verdict, text)
+        text = Text(finding.text)
+        if finding.change:
+            text.append(f"\n→ {finding.change}", style="bold")
+        table.add_row(Text(", ".join(finding.binds)), finding.check, verdict, text)
     return Sheet("Check", table)
 
 

@@ -16,9 +16,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from flask_mysqlpool.control import ask_workers
+from flask_mysqlpool.commands import ask_stats
+from flask_mysqlpool.control import Reply
 from flask_mysqlpool.control import runtime_folder
-from flask_mysqlpool.control import Worker
+from flask_mysqlpool.stats import PoolStats
 
 from .conftest import wait_until
 
@@ -109,9 +110,9 @@ class Site:
         home = {"HOME": str(self.folder), "COLUMNS": "80", "PYTHONPATH": path}
         return kept | ours | home
 
-    def workers(self) -> dict[int, Worker]:
+    def workers(self) -> dict[int, Reply[PoolStats]]:
         """Return what each process says, by its pid."""
-        return {worker.pid: worker for worker in ask_workers(self.runtime_folder)}
+        return {worker.pid: worker for worker in ask_stats(self.runtime_folder)}
 
     def flask(
         self, *arguments: str, app: str = "", cwd: Path | None = None, **settings: t.Any

@@ -16,22 +16,30 @@ ROOT = "__init__"
 
 # Bottom up. A module may import those of the rows above its own and none beside it.
 CORE = (
-    {"errors", "stats", "convert", "statements", "outage", "quiet"},
-    {"url"},
+    {"errors", "stats", "convert", "statements", "outage", "quiet", "stacks"},
+    {"url", "load"},
     {"config"},
     {"protocol"},
     {"session"},
     {"connection"},
     {"opener"},
-    {"cursors"},
+    {"cursors", "server"},
     {"handle"},
     {"places"},
     {"lending"},
     {"pool"},
     {"housekeeper", "control"},
+    {"commands"},
     {"doctor"},
 )
-SHELL: tuple[set[str], ...] = ({"context"}, {"report"}, {"cli"}, {"extension"}, {ROOT})
+SHELL: tuple[set[str], ...] = (
+    {"context"},
+    {"report"},
+    {"watch"},
+    {"cli"},
+    {"extension"},
+    {ROOT},
+)
 LAYERS = CORE + SHELL
 RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 # Packages at the edge may import the package, and nothing in it imports them.

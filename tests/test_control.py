@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import os
+import random
 import resource
 import socket
 import sys
@@ -20,11 +21,14 @@ import pytest
 
 from flask_mysqlpool import get_db
 from flask_mysqlpool import Pool
+from flask_mysqlpool.commands import answer
+from flask_mysqlpool.commands import ask_recycle
+from flask_mysqlpool.commands import ask_resize
+from flask_mysqlpool.commands import ask_stats
+from flask_mysqlpool.commands import merged
 from flask_mysqlpool.config import Settings
-from flask_mysqlpool.control import ask_workers
 from flask_mysqlpool.control import Control
 from flask_mysqlpool.control import make_private
-from flask_mysqlpool.control import merged
 from flask_mysqlpool.control import Pools
 from flask_mysqlpool.control import runtime_folder
 from flask_mysqlpool.stats import PoolStats
@@ -60,7 +64,7 @@ def publish(folder: Path) -> Iterator[Callable[[], Worker]]:
         config = {"MYSQLPOOL_BINDS": {"reports": {"max_size": 4}}}
         binds = Settings.from_config(config)
         pools = Pools({name: Pool(each, name) for name, each in binds.items()})
-        control = Control(lambda: folder, pools)
+        control = Control(lambda: folder, pools, answer)
         control.publish(pools["default"])
         workers.append(Worker(pools, control))
         return workers[-1]
@@ -87,7 +91,7 @@ def connect(address: str) -> Iterator[socket.socket]:
 
 
 def assert_well(folder: Path) -> None:
-    (worker,) = ask_workers(folder)
+    (worker,) = ask_stats(folder)
     assert worker.error == ""
     assert worker.pid == os.getpid()
     assert worker.binds["default"].pack() == PoolStats(max_size=10).pack()
@@ -98,7 +102,7 @@ def assert_well(folder: Path) -> None:
 
 
 def test_nobody_runs_where_there_is_no_folder(folder: Path) -> None:
-    assert ask_workers(folder) == []
+    assert ask_stats(folder) == []
     assert not folder.exists()
 
 
@@ -125,11 +129,11 @@ def test_app_answers_from_its_first_checkout_on(
 ) -> None:
     app = make_app(runtime_dir=str(base), binds={"reports": {"max_size": 4}})
     folder = runtime_folder(str(base), app.name, app.root_path)
-    assert ask_workers(folder) == []
+    assert ask_stats(folder) == []
     with app.app_context():
         get_db()
         get_db("reports")
-        (worker,) = ask_workers(folder)
+        (worker,) = ask_stats(folder)
         assert len(list(folder.iterdir())) == 1
     assert worker.binds["default"].in_use == worker.binds["reports"].in_use == 1
 
@@ -139,7 +143,7 @@ def test_second_app_in_one_process_has_a_socket_of_its_own(
 ) -> None:
     publish()
     publish()
-    workers = ask_workers(folder)
+    workers = ask_stats(folder)
     assert [worker.pid for worker in workers] == 2 * [os.getpid()]
     assert merged(workers)["default"].max_size == 20
 
@@ -155,9 +159,27 @@ MALFORMED = {
     "half": b'{"command": ',
     "no mapping": b"[1, 2]\n",
     "unknown": b'{"command": "stop"}\n',
-    "extended": b'{"command": "stats", "then": "stop"}\n',
+    "unknown bind": b'{"command": "stats", "bind": "nope"}\n',
+    "resize to what": b'{"command": "resize"}\n',
+    "bind of a kind": b'{"command": "recycle", "bind": [1]}\n',
+    "command of a kind": b'{"command": {"a": 1}}\n',
     "nan": b"NaN\n",
 }
+
+
+def test_ten_thousand_malformed_messages(address: str, folder: Path) -> None:
+    dice = random.Random(5)
+    seeds = [m for m in MALFORMED.values() if 0 < len(m) < 5000]
+    threads = threading.active_count()
+    for _ in range(10_000):
+        message = bytearray(dice.choice(seeds)[: dice.randrange(1, 60)])
+        message[dice.randrange(len(message))] = dice.randrange(256)
+        with connect(address) as asker, contextlib.suppress(OSError):
+            asker.sendall(message)
+            asker.shutdown(socket.SHUT_WR)
+            assert asker.recv(100) == b""
+    assert_well(folder)
+    wait_until(lambda: threading.active_count() == threads)
 
 
 @pytest.mark.parametrize("what", MALFORMED)
@@ -247,7 +269,7 @@ def impostor(folder: Path, answer: bytes) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "said",
     [
         b"",
         b"\n",
@@ -262,11 +284,11 @@ def impostor(folder: Path, answer: bytes) -> Iterator[None]:
     ],
 )
 def test_answer_that_makes_no_sense_is_listed_as_none(
-    answer: bytes, folder: Path, publish: Callable[[], Worker]
+    said: bytes, folder: Path, publish: Callable[[], Worker]
 ) -> None:
     publish()
-    with impostor(folder, answer):
-        strange, own = ask_workers(folder)
+    with impostor(folder, said):
+        strange, own = ask_stats(folder)
     assert strange.pid == 999
     assert strange.error.startswith("not answering")
     assert strange.binds == {}
@@ -282,7 +304,7 @@ def test_workers_that_do_not_answer_are_given_a_second_in_all(folder: Path) -> N
             hung.bind(str(folder / f"{pid}.0.sock"))
             hung.listen()
         began = time.monotonic()
-        workers = ask_workers(folder)
+        workers = ask_stats(folder)
         assert 0.9 < time.monotonic() - began < 2
     assert [worker.pid for worker in workers] == pids
     assert {worker.error for worker in workers} == {"not answering (timed out)"}
@@ -318,9 +340,9 @@ def test_socket_goes_with_the_pools(
 ) -> None:
     pools = Pools({"default": Pool(Settings.from_config({})["default"])})
     threads = set(threading.enumerate())
-    Control(lambda: folder, pools).publish(pools["default"])
+    Control(lambda: folder, pools, answer).publish(pools["default"])
     (thread,) = set(threading.enumerate()) - threads
-    assert ask_workers(folder)
+    assert ask_stats(folder)
     wait_until(lambda: waits_for_a_question(thread))
     del pools
     gc.collect()
@@ -334,7 +356,7 @@ def test_withdrawn_process_answers_no_more(
     worker = publish()
     worker.control.withdraw()
     worker.control.withdraw()
-    assert ask_workers(folder) == []
+    assert ask_stats(folder) == []
     assert list(folder.iterdir()) == []
 
 
@@ -357,7 +379,7 @@ def test_child_keeps_no_socket_of_its_parent_open(
     try:
         os.waitpid(child, 0)
         assert len(list(folder.iterdir())) == 1
-        assert ask_workers(folder) == []
+        assert ask_stats(folder) == []
     finally:
         for end in (*ready, *over):
             os.close(end)  # lets the grandchild end
@@ -382,7 +404,7 @@ def test_child_answers_under_its_own_pid_once_it_uses_a_pool(
         assert_well(folder)  # the child listens on nothing of its parent's
         os.write(asked[1], b"p")
         assert os.read(answer[0], 1) == b"p"
-        assert {worker.pid for worker in ask_workers(folder)} == {os.getpid(), child}
+        assert {worker.pid for worker in ask_stats(folder)} == {os.getpid(), child}
     finally:
         os.write(asked[1], b"e")
         os.waitpid(child, 0)
@@ -390,3 +412,33 @@ def test_child_answers_under_its_own_pid_once_it_uses_a_pool(
             os.close(end)
     assert len(list(folder.iterdir())) == 1
     assert_well(folder)
+
+
+def test_silent_askers_delay_nobody(address: str, folder: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(connect(address))
+        assert_well(folder)
+
+
+def test_resize_is_for_all_binds_or_none(
+    publish: Callable[[], Worker], folder: Path
+) -> None:
+    pools = publish().pools
+    object.__setattr__(pools["reports"].settings, "min_size", 3)
+    (reply,) = ask_resize(folder, 2)
+    assert reply.error.startswith("pool 'reports': max_size must be")
+    assert [pool.stats().max_size for pool in pools.values()] == [10, 4]
+    (reply,) = ask_resize(folder, 2, bind="default")
+    assert reply.binds == {"default": {"was": 10, "max_size": 2}}
+    (reply,) = ask_resize(folder, 7)
+    assert reply.binds["reports"] == {"was": 4, "max_size": 7}
+    assert ask_resize(folder, 7, pid=1) == []
+    assert [pool.stats().max_size for pool in pools.values()] == [7, 7]
+
+
+def test_recycle_tells_what_it_closes(folder: Path, publish: t.Any) -> None:
+    publish()
+    (reply,) = ask_recycle(folder)
+    nothing = {"closed": 0, "at_return": 0}
+    assert reply.binds == {"default": nothing, "reports": nothing}

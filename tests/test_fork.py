@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from flask_mysqlpool import get_db
+from flask_mysqlpool import Pool
 
 from .conftest import MakeApp
 from .conftest import MakePool
@@ -132,3 +133,16 @@ def test_child_forked_in_an_app_context_gets_a_connection_of_its_own(
         theirs = Child(ask).join()
         assert isinstance(theirs, int) and theirs != session
         assert ask() == session
+
+
+def test_child_of_a_fork_without_hooks_is_not_seen_as_its_parent(
+    make_pool: MakePool,
+) -> None:
+    for look in (Pool.stats, Pool.holders):
+        pool = make_pool()
+        with pool.connection():
+            pool._pid = 0  # as uWSGI leaves it, whose fork runs no hooks
+            look(pool)
+            assert pool.stats().in_use == 0
+            assert pool.holders() == []
+            assert pool.stats().checkouts == 0

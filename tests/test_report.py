@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import io
 import random
+import typing as t
 
 import pytest
 from rich.console import Console
 from rich.console import RenderableType
 
-from flask_mysqlpool.control import Worker
+from flask_mysqlpool.control import Reply
 from flask_mysqlpool.doctor import Finding
+from flask_mysqlpool.report import counts_table
 from flask_mysqlpool.report import duration
+from flask_mysqlpool.report import endpoints_table
 from flask_mysqlpool.report import findings_table
+from flask_mysqlpool.report import holders_table
 from flask_mysqlpool.report import server_line
 from flask_mysqlpool.report import settings_table
 from flask_mysqlpool.report import workers_table
+from flask_mysqlpool.stacks import Holder
+from flask_mysqlpool.stats import EndpointStats
 from flask_mysqlpool.stats import PoolStats
 
 BUSY = """\
@@ -55,9 +61,9 @@ def busy() -> PoolStats:
 def three_workers() -> RenderableType:
     idle = PoolStats(idle=10, max_size=10)
     workers = [
-        Worker(41, error="not answering (timed out)"),
-        Worker(4_194_303, {"default": busy()}),
-        Worker(4_194_304, {"default": idle}),
+        Reply(41, error="not answering (timed out)"),
+        Reply(4_194_303, {"default": busy()}),
+        Reply(4_194_304, {"default": idle}),
     ]
     total = PoolStats.merged([busy(), idle])
     return workers_table("default", workers, total)
@@ -74,14 +80,15 @@ def test_no_number_is_cut_off_at_any_width(width: int) -> None:
 
 
 def test_one_worker_needs_no_total() -> None:
-    workers = [Worker(41, {"default": busy()})]
+    workers = [Reply(41, {"default": busy()})]
     text = printed(workers_table("default", workers, busy()))
     assert "total" not in text
     assert len(text.splitlines()) == 5
 
 
 def test_workers_that_say_nothing_need_no_table() -> None:
-    workers = [Worker(41, error="not answering"), Worker(42, error="not answering")]
+    workers: list[Reply[PoolStats]]
+    workers = [Reply(41, error="not answering"), Reply(42, error="not answering")]
     assert printed(workers_table("default", workers, PoolStats())).splitlines() == [
         "Pool default",
         "Worker 41 is not answering",
@@ -92,7 +99,7 @@ def test_workers_that_say_nothing_need_no_table() -> None:
 def test_colours_can_be_had_and_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
-    findings = findings_table([Finding("default", "connect", "error", "it is down")])
+    findings = findings_table([Finding(["default"], "connect", "error", "it is down")])
     assert "\x1b[1;31m" in printed(findings, force_terminal=True)
     monkeypatch.setenv("NO_COLOR", "1")
     text = printed(findings, force_terminal=True)
@@ -102,7 +109,7 @@ def test_colours_can_be_had_and_refused(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_findings_wrap_between_words() -> None:
     text = "the server ends a session after 28800 s of rest, the pool after 600 s"
-    finding = Finding("default", "wait_timeout", "warning", text)
+    finding = Finding(["default"], "wait_timeout", "warning", text)
     lines = printed(findings_table([finding])).splitlines()
     assert all(len(line) <= 80 and line == line.rstrip() for line in lines)
     start = lines[3].index("the server")
@@ -116,13 +123,166 @@ def test_text_of_others_is_no_markup() -> None:
     assert f"Server of {MARKUP}: {MARKUP}" in printed(
         server_line(MARKUP, {"error": MARKUP}), 200
     )
-    assert MARKUP in printed(findings_table([Finding("a", "b", "error", MARKUP)]), 200)
-    assert MARKUP in printed(findings_table([Finding(MARKUP, "b", "ok", "")]), 200)
+    finding = Finding([MARKUP], "b", "error", MARKUP, MARKUP)
+    assert printed(findings_table([finding]), 200).count(MARKUP) == 3
     text = printed(settings_table(MARKUP, {"init_command": MARKUP}), 200)
     assert text.count(MARKUP) == 2
-    workers = [Worker(1, error=MARKUP)]
+    workers: list[Reply[PoolStats]] = [Reply(1, error=MARKUP)]
     text = printed(workers_table(MARKUP, workers, PoolStats()), 200)
     assert text.count(MARKUP) == 2
+
+    endpoint = PoolStats(endpoints={MARKUP: EndpointStats()})
+    text = printed(endpoints_table(MARKUP, workers, endpoint), 200)
+    assert text.count(MARKUP) == 3
+    lent = Reply(1, {MARKUP: [a_holder(holder=MARKUP, statement=MARKUP)]})
+    assert printed(holders_table(MARKUP, [lent]), 200).count(MARKUP) == 3
+    assert printed(counts_table([Reply(1, {MARKUP: {}})]), 200).count(MARKUP) == 1
+
+
+ENDPOINTS = """\
+Pool default
+                       wait     use     use     use
+checkouts  timeouts     p99     p50     p99     max  share  endpoint
+──────────────────────────────────────────────────────────────────────────────
+        2         1  100 ms   2.0 s   2.0 s   2.0 s    80%  POST shop.an_order
+ 12345678         0       0  500 ms  500 ms  500 ms    20%  GET archive
+Worker 41 is not answering
+"""
+
+
+def endpoints() -> PoolStats:
+    slow = EndpointStats(checkouts=2, timeouts=1)
+    slow.wait_seconds.add(0.1)
+    slow.use_seconds.add(2.0)
+    archive = EndpointStats(checkouts=12_345_678)
+    archive.use_seconds.add(0.5)
+    return PoolStats(endpoints={"GET archive": archive, "POST shop.an_order": slow})
+
+
+def test_endpoints_are_shown_by_the_time_they_hold() -> None:
+    silent: list[Reply[PoolStats]] = [Reply(41, error="not answering")]
+    table = endpoints_table("default", silent, endpoints())
+    assert printed(table) == ENDPOINTS
+    assert max(map(len, ENDPOINTS.splitlines())) <= 80
+    for width in (10, 200):
+        assert printed(table, width) == printed(table)
+
+
+def test_only_so_many_rows_as_asked_for() -> None:
+    few = printed(endpoints_table("default", [], endpoints(), rows=1))
+    assert "POST shop" in few and "GET" not in few
+    assert few.splitlines()[-1] == "and 1 endpoint with less to show"
+    workers = [
+        Reply(pid, {"default": PoolStats(in_use=pid % 5, waiting=waiting)})
+        for pid, waiting in ((10, 0), (11, 0), (12, 3), (13, 0), (14, 0))
+    ]
+    table = workers_table("default", workers, PoolStats(), rows=3)
+    lines = printed(table).splitlines()
+    assert [line.split()[0] for line in lines[4:7]] == ["12", "13", "14"]
+    assert lines[7].startswith("───") and lines[8].split()[0] == "total"
+    assert lines[9] == "and 2 workers with less to show"
+    none = printed(workers_table("default", workers, PoolStats(), rows=0))
+    assert none == "Pool default\nand 5 workers with less to show\n"
+
+
+def a_holder(**values: t.Any) -> Holder:
+    plain: dict[str, t.Any] = {
+        "seconds": 0.346,
+        "holder": "GET slow",
+        "thread": "ThreadPoolExecutor-0_1",
+        "statement": "SELECT SLEEP(?)",
+        "in_transaction": False,
+        "connection_id": 81,
+        "taken": ["example_app/views.py:88 in slow", "example_app/bank.py:12 in sleep"],
+        "stands": ["example_app/bank.py:140 in sleep"],
+    }
+    return Holder(**plain | values)
+
+
+HOLDERS = """\
+Pool default
+worker    held  connection  transaction  holder
+──────────────────────────────────────────────────────────────────────────
+    42   3.0 s           7  open         POST shop.a_view_with_a_long_name
+        thread     MainThread
+        statement  UPDATE account SET balance = balance - ? WHERE id = ? AND
+                   owner = ?
+        taken      not known
+        stands     not known
+    41  346 ms          81  none         GET slow
+        thread     ThreadPoolExecutor-0_1
+        statement  SELECT SLEEP(?)
+        taken      example_app/views.py:88 in slow
+                   example_app/bank.py:12 in sleep
+        stands     example_app/bank.py:140 in sleep
+Worker 43 is not answering (timed out)
+"""
+LONG = "UPDATE account SET balance = balance - ? WHERE id = ? AND owner = ?"
+
+
+def two_holders() -> list[Reply[list[Holder]]]:
+    long = a_holder(
+        seconds=3.0,
+        holder="POST shop.a_view_with_a_long_name",
+        thread="MainThread",
+        statement=LONG,
+        in_transaction=True,
+        connection_id=7,
+        taken=[],
+        stands=[],
+    )
+    return [
+        Reply(41, {"default": [a_holder()], "reports": []}),
+        Reply(42, {"default": [long]}),
+        Reply(43, error="not answering (timed out)"),
+    ]
+
+
+def test_holders_with_all_that_is_known_at_80_columns() -> None:
+    assert printed(holders_table("default", two_holders(), stacks=True)) == HOLDERS
+    assert max(map(len, HOLDERS.splitlines())) <= 80
+
+
+def test_holders_without_stacks() -> None:
+    text = printed(holders_table("default", two_holders()))
+    assert "taken" not in text and "stands" not in text
+    assert "thread     MainThread" in text and "GET slow" in text
+
+
+@pytest.mark.parametrize("width", [5, 30, 60, 200])
+def test_nothing_of_a_holder_is_cut_off_at_any_width(width: int) -> None:
+    statement = "SELECT " + "x" * 300 + " FROM t"
+    workers = [Reply(41, {"default": [a_holder(statement=statement)]})]
+    text = printed(holders_table("default", workers, stacks=True), width)
+    assert "".join(statement.split()) in "".join(text.split())
+    for part in (*a_holder().taken, *a_holder().stands, "GET slow", "81"):
+        assert "".join(part.split()) in "".join(text.split())
+
+
+def test_nobody_holds_a_connection() -> None:
+    text = printed(holders_table("reports", two_holders()))
+    assert text.splitlines() == [
+        "Pool reports",
+        "Nobody holds one",
+        "Worker 43 is not answering (timed out)",
+    ]
+
+
+def test_what_each_worker_did() -> None:
+    workers = [
+        Reply(41, {"default": {"was": 10, "max_size": 20}, "b": {"was": 4}}),
+        Reply(42, error="not answering"),
+    ]
+    lines = [line.split() for line in printed(counts_table(workers)).splitlines()]
+    assert lines[1] == ["worker", "pool", "was", "max", "size"]
+    assert lines[3:] == [["41", "default", "10", "20"], ["41", "b", "4"]]
+
+
+def test_what_to_change_has_a_line_of_its_own() -> None:
+    finding = Finding(["a", "b"], "limits", "warning", "too many", "have fewer")
+    lines = printed(findings_table([finding])).splitlines()
+    assert lines[3].split() == ["a,", "b", "limits", "warning", "too", "many"]
+    assert lines[4].strip() == "→ have fewer"
 
 
 def test_settings_tell_nothing_from_none() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from flask_mysqlpool import ConfigError
 from flask_mysqlpool import get_db
-from flask_mysqlpool.control import ask_workers
+from flask_mysqlpool.commands import ask_stats
 from flask_mysqlpool.control import LONGEST_PATH
 from flask_mysqlpool.control import make_private
 from flask_mysqlpool.control import runtime_folder
@@ -143,7 +143,7 @@ def test_unsafe_folder_is_refused(
 ) -> None:
     stand_in(folder, what)
     text = text.format(folder=folder, base=base)
-    for use in (make_private, ask_workers):
+    for use in (make_private, ask_stats):
         with pytest.raises(OSError) as caught:
             use(folder)
         assert str(caught.value).startswith(text)
@@ -156,13 +156,13 @@ def test_dead_link_is_refused_and_shows_no_worker(folder: Path) -> None:
     stand_in(folder, "a dead link")
     with pytest.raises(NotADirectoryError, match="is a file or a link, not a folder"):
         make_private(folder)
-    assert ask_workers(folder) == []
+    assert ask_stats(folder) == []
 
 
 def test_folder_in_the_sticky_folder_of_all_is_safe(base: Path, folder: Path) -> None:
     base.chmod(0o1777)
     make_private(folder)
-    assert ask_workers(folder) == []
+    assert ask_stats(folder) == []
 
 
 @pytest.mark.parametrize("what", ["a file", "a link", "open to others"])

@@ -13,6 +13,7 @@ from flask_mysqlpool.statements import kind_of
 from flask_mysqlpool.statements import OTHER
 from flask_mysqlpool.statements import READ
 from flask_mysqlpool.statements import TRANSACTION
+from flask_mysqlpool.statements import without_values
 from flask_mysqlpool.statements import WRITE
 
 READS = [
@@ -173,3 +174,36 @@ def test_use_is_beyond_a_reset_where_there_was_no_database(
 ) -> None:
     assert beyond_reset(sql, has_database=False) is without_database
     assert not beyond_reset(sql, has_database=True)
+
+
+@pytest.mark.parametrize(
+    ("sql", "shown"),
+    [
+        ("SELECT * FROM t WHERE a = 'it\\'s' AND b = 7", "a = ? AND b = ?"),
+        ("SELECT * FROM t WHERE a = 'it''s' AND b = \"x'y\"", "a = ? AND b = ?"),
+        ("SELECT * FROM t WHERE c IN (1.5e-3, .5, 0x1F, -7)", "c IN (?, ?, ?, -?)"),
+        ("SELECT * FROM t WHERE a -- don't\n = 'x'", "a = ?"),
+        ("SELECT * FROM t WHERE a # don't\n = 'x'", "a = ?"),
+        ("SELECT * FROM t WHERE a /* don't */ = 'x'", "a = ?"),
+        ("SELECT * FROM t WHERE `o'dd` = 'x'", "`o'dd` = ?"),
+        ("SELECT * FROM t WHERE t1.c2 = X'0A'", "t1.c2 = X?"),
+        ("SELECT * FROM t WHERE a = 5--1 AND b = 'x'", "a = ?--? AND b = ?"),
+        ("SELECT * FROM t WHERE a = 'cut off", "a = ?"),
+        ("SELECT * FROM t WHERE a = 'cut off \\", "a = ?"),
+        ("SELECT * FROM t WHERE a = \n\t 'x'", "a = ?"),
+    ],
+)
+def test_values_are_not_shown(sql: str, shown: str) -> None:
+    assert without_values(sql, True) == f"SELECT * FROM t WHERE {shown}"
+
+
+def test_backslash_that_escapes_nothing() -> None:
+    sql = "SELECT 'a\\', 'secret'"
+    assert without_values(sql, False) == "SELECT ?, ?"
+
+
+def test_long_statement_is_cut() -> None:
+    assert without_values("SELECT " + "a, " * 10_000, True).endswith("…")
+    assert len(without_values("SELECT " + "a, " * 10_000, True)) == 300
+    assert "secret" not in without_values("SELECT '" + "x" * 19_990 + "' secret", True)
+    assert without_values(f"SELECT '{'x' * 10_000_000}'", True) == "SELECT ?"

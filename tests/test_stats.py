@@ -9,6 +9,7 @@ import random
 
 import pytest
 
+from flask_mysqlpool.stats import EndpointStats
 from flask_mysqlpool.stats import Histogram
 from flask_mysqlpool.stats import PoolStats
 
@@ -89,6 +90,9 @@ def test_histogram_survives_json(seed: int) -> None:
     assert again.max == histogram.max
 
 
+NOTHING = {"p50": 0.0, "p99": 0.0, "max": 0.0}
+
+
 def a_reading(factor: int) -> PoolStats:
     return PoolStats(
         size=3 * factor,
@@ -99,18 +103,26 @@ def a_reading(factor: int) -> PoolStats:
         max_size=10 * factor,
         checkouts=100 * factor,
         timeouts=6 * factor,
+        queued=8 * factor,
+        leaks=factor,
         opened=7 * factor,
         closed={"lifetime": factor, f"only {factor}": 1},
         wait_seconds=filled([0.001 * factor]),
         use_seconds=filled([0.25 * factor, 0.5 * factor]),
         oldest_wait_seconds=0.1 * factor,
         oldest_use_seconds=3.0 / factor,
+        exhausted_ago=9.0 / factor,
+        endpoints={
+            "GET all": EndpointStats(4 * factor, factor, filled([1e-5]), filled([0.5])),
+            f"GET {factor}": EndpointStats(1),
+        },
     )
 
 
 def test_merged_readings_add_up() -> None:
     one, two = a_reading(1), a_reading(2)
     before = one.pack(), two.pack()
+    unused = EndpointStats(1).as_dict()
     assert PoolStats.merged([one, two]).as_dict() == {
         "size": 9,
         "in_use": 3,
@@ -120,12 +132,26 @@ def test_merged_readings_add_up() -> None:
         "max_size": 30,
         "checkouts": 300,
         "timeouts": 18,
+        "queued": 24,
+        "leaks": 3,
         "opened": 21,
         "closed": {"lifetime": 3, "only 1": 1, "only 2": 1},
         "wait_seconds": {"p50": 0.000992, "p99": 0.001984, "max": 0.002},
         "use_seconds": {"p50": 0.507904, "p99": 1.0, "max": 1.0},
+        "create_seconds": NOTHING,
         "oldest_wait_seconds": 0.2,
         "oldest_use_seconds": 3.0,
+        "exhausted_ago": 4.5,
+        "endpoints": {
+            "GET all": {
+                "checkouts": 12,
+                "timeouts": 3,
+                "wait_seconds": {"p50": 1e-5, "p99": 1e-5, "max": 1e-5},
+                "use_seconds": {"p50": 0.5, "p99": 0.5, "max": 0.5},
+            },
+            "GET 1": unused,
+            "GET 2": unused,
+        },
     }
     assert (one.pack(), two.pack()) == before
 
@@ -148,3 +174,38 @@ def test_reading_of_a_newer_version_is_understood() -> None:
 def test_each_number_is_shown() -> None:
     names = [field.name for field in dataclasses.fields(PoolStats)]
     assert list(PoolStats().as_dict()) == names
+
+
+def test_never_exhausted_is_known_from_just_now() -> None:
+    never, now = PoolStats(), PoolStats(exhausted_ago=0.0)
+    assert PoolStats.merged([never, never]).exhausted_ago is None
+    assert PoolStats.merged([never, now]).exhausted_ago == 0.0
+    assert PoolStats.merged([now, never]).exhausted_ago == 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sum_and_mean_are_off_by_a_sixteenth_at_most(seed: int) -> None:
+    dice = random.Random(seed)
+    durations = [10 ** dice.uniform(-5, 3) for _ in range(500)]
+    histogram = filled(durations)
+    assert histogram.count == 500
+    assert histogram.sum == pytest.approx(sum(durations), rel=1 / 16)
+    assert histogram.mean == pytest.approx(sum(durations) / 500, rel=1 / 16)
+    assert Histogram().mean == 0
+
+
+def test_buckets_hold_what_is_below_their_end() -> None:
+    dice = random.Random(1)
+    durations = [10 ** dice.uniform(-6, 3) for _ in range(500)]
+    buckets = list(filled(durations).buckets())
+    for number, (end, _) in enumerate(buckets):
+        below = sum(count for _, count in buckets[: number + 1])
+        assert below == sum(int(each * 1e6) < round(end * 1e6) for each in durations)
+
+
+def test_copy_stands_alone() -> None:
+    one = filled([0.5])
+    copy = one.copy()
+    copy.add(0.7)
+    assert (one.count, one.max) == (1, 0.5)
+    assert (copy.count, copy.max) == (2, 0.7)

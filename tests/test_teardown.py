@@ -12,7 +12,9 @@ import pytest
 from flask import Flask
 from pymysql.cursors import SSCursor
 
+from flask_mysqlpool import context
 from flask_mysqlpool import get_db
+from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PooledConnection
 from flask_mysqlpool.connection import Connection
@@ -23,6 +25,7 @@ from .workbench import change
 from .workbench import in_copy_of_context
 from .workbench import in_use
 from .workbench import Ledger
+from .workbench import NOTHING
 from .workbench import pool_of
 from .workbench import run
 from .workbench import session_id
@@ -144,3 +147,120 @@ def test_teardown_while_a_thread_still_uses_the_connection(
     assert in_use(site) == 0
     with site.app_context():
         assert session_id() != session, "an exchange was under way"
+
+
+# Changes that nobody committed
+
+
+@pytest.fixture
+def forgetful(
+    make_app: MakeApp, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> Flask:
+    """An app whose views end with changes of different kinds."""
+    app = make_app()
+    monkeypatch.setattr("flask_mysqlpool.context._warned_until", {})
+
+    @app.get("/<what>")
+    def view(what: str) -> str:
+        db = get_db()
+        if what == "read":
+            run(db, "SELECT * FROM ledger FOR UPDATE")
+            return ""
+        change(db, 1)
+        if what in ("commit", "rollback"):
+            getattr(db, what)()
+        elif what == "fail":
+            raise RuntimeError
+        elif what == "no row":
+            db.rollback()
+            change(db, 99)
+        return ""
+
+    @app.post("/")
+    def other() -> str:
+        change(get_db(), 1)
+        return ""
+
+    return app
+
+
+def warnings_of(site: Flask, caplog: pytest.LogCaptureFixture, what: str) -> list[str]:
+    caplog.clear()
+    with caplog.at_level("WARNING", "flask_mysqlpool"):
+        site.test_client().get(f"/{what}")
+    return [r.getMessage() for r in caplog.records if r.name.startswith("flask_mysql")]
+
+
+@pytest.mark.parametrize("what", ["read", "commit", "rollback", "fail"])
+def test_nothing_forgotten_is_no_warning(
+    forgetful: Flask, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    assert warnings_of(forgetful, caplog, what) == []
+
+
+def test_forgotten_commit_is_told_once_an_hour_and_endpoint(
+    forgetful: Flask,
+    ledger: Ledger,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (text,) = warnings_of(forgetful, caplog, "forget")
+    assert text.startswith("GET view changed data in 'default' and did not commit")
+    assert warnings_of(forgetful, caplog, "forget") == []
+    with caplog.at_level("WARNING", "flask_mysqlpool"):
+        forgetful.test_client().post("/")
+    assert caplog.messages[-1].startswith("POST other changed data")
+    assert ledger.rows == NOTHING
+    monkeypatch.setattr("flask_mysqlpool.context.WARNING_PAUSE", 0)
+    context._warned_until.clear()
+    for _ in range(2):
+        assert len(warnings_of(forgetful, caplog, "forget")) == 1
+
+
+def test_uncommitted_change_outside_a_request_is_told(
+    forgetful: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "flask_mysqlpool"), forgetful.app_context():
+        change(get_db(), 1)
+    assert caplog.messages[-1].startswith("outside a request changed data")
+
+
+def test_names_beyond_the_first_are_not_remembered(
+    forgetful: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = (forgetful.name, "default", "GET view")
+    others = {(forgetful.name, "default", str(n)): 0.0 for n in range(300)}
+    context._warned_until.update(others)
+    assert warnings_of(forgetful, caplog, "forget") == []
+    context._warned_until[known] = 0.0  # an hour ago
+    assert len(warnings_of(forgetful, caplog, "forget")) == 1
+
+
+def test_connection_of_another_process_is_not_warned_of(
+    forgetful: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "flask_mysqlpool"), forgetful.app_context():
+        change(get_db(), 1)
+        raw: t.Any = get_db()._raw
+        raw.pid = 0
+    assert caplog.messages == []
+
+
+def test_teardown_as_flask_3_2_calls_it(forgetful: Flask, ledger: Ledger) -> None:
+    """It passes its context in front of the exception."""
+    teardown = Flask.do_teardown_appcontext
+
+    class Newer(Flask):
+        def do_teardown_appcontext(self, *args: t.Any) -> None:
+            teardown(self, args[-1])
+
+    app = Newer(__name__)
+    app.config.update(forgetful.config)
+    MySQLPool(app)
+    for error in (None, ValueError()):
+        with app.app_context():
+            change(get_db(), 1)
+            teardown_now: t.Any = app.do_teardown_appcontext
+            teardown_now(object(), error)
+            assert in_use(app) == 0
+    assert ledger.rows == NOTHING

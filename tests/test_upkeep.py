@@ -25,6 +25,7 @@ from .conftest import MakePool
 from .conftest import settings_for
 from .conftest import wait_until
 from .test_outages import fill
+from .workbench import run
 
 
 def queued(pool: Pool, callers: int) -> t.Callable[[], bool]:
@@ -228,8 +229,48 @@ def test_leak_is_reported_once(
         with caplog.at_level(logging.WARNING, "flask_mysqlpool"):
             wait_until(lambda: pool.tend() and caplog.records)
             pool.tend()
-    assert len(caplog.records) == 1
-    assert "by GET slow in thread MainThread" in caplog.text
+        assert len(caplog.records) == 1
+        assert "by GET slow in thread MainThread" in caplog.text
+        assert "last statement: none\ntaken at:\n  tests/test_upkeep.py:" in caplog.text
+        assert "\nstands at:\n  tests/test_upkeep.py:" in caplog.text
+        assert "site-packages" not in caplog.text
+        assert pool.stats().leaks == 1
+    with caplog.at_level(logging.WARNING, "flask_mysqlpool"):
+        pool.tend()
+        pool.tend()
+    assert len(caplog.records) == 2
+    assert caplog.messages[1] == (
+        "pool 'default': returned after all by GET slow in thread MainThread"
+    )
+
+
+def test_leak_shows_what_was_executed_without_the_values(
+    make_pool: MakePool, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_pool(leak_after=0.01)
+    pool.on_first_use.clear()
+    with pool.connection() as db, caplog.at_level(logging.WARNING, "flask_mysqlpool"):
+        run(db, "SELECT %s FROM dual WHERE 'inline' = %s", "secret", 17)
+        wait_until(lambda: pool.tend() and caplog.records)
+        assert "last statement: SELECT ? FROM dual WHERE ? = ?\n" in caplog.text
+        assert run(db, "SELECT 1") == ((1,),), "nothing is taken from a holder"
+
+
+def test_next_visit_is_when_a_leak_is_due(
+    make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make_pool(leak_after=20)
+    pool.on_first_use.clear()
+    assert pool.tend() == 20
+    monkeypatch.setattr("flask_mysqlpool.pool.monotonic", lambda: 1000.0)
+    with pool.connection() as db:
+        raw: t.Any = db._raw
+        raw.lent_at = 995.0
+        assert pool.tend() == 15
+        raw.lent_at = 985.0
+        assert pool.tend() == 5
+    pool = make_pool(leak_after=0, max_idle=0, max_lifetime=0)
+    assert pool.tend() == 30
 
 
 def test_thousand_pools_leave_no_thread_and_no_descriptor(mysql_url: str) -> None:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flask_mysqlpool.control import merged
+from flask_mysqlpool.commands import merged
 from flask_mysqlpool.stats import PoolStats
 
 from .conftest import wait_until
