@@ -1,0 +1,152 @@
+"""Metrics for OpenTelemetry: each process exports those of its own pools.
+
+The rule of this room: nothing is recorded while a request runs. At each collection the
+pools' numbers are read from memory; what came into their histograms since the last one
+is recorded then, for OpenTelemetry takes no ready-made histograms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import typing as t
+import weakref
+from collections.abc import Iterator
+
+from flask import Flask
+
+from ..context import pools_of
+from ..pool import Pool
+from ..stats import Histogram
+from .conventions import BOUNDS
+from .conventions import CONVENTIONS
+from .conventions import duration
+from .conventions import Kind
+from .conventions import Metric
+from .conventions import POOL_NAME
+from .conventions import pool_names
+
+try:
+    from opentelemetry import metrics
+except ImportError as error:
+    raise ImportError(
+        "flask_mysqlpool.metrics.opentelemetry needs opentelemetry-api:"
+        " pip install 'flask-mysqlpool[opentelemetry]'"
+    ) from error
+
+SCOPE = "flask_mysqlpool"
+# Of the conventions that the names are of.
+SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
+
+
+def instrument(app: Flask, meter_provider: metrics.MeterProvider | None = None) -> None:
+    """Report the pools of an app, those of the process that it is called in and of
+    processes forked from it. A second time does nothing.
+
+    :param app: an app that has its pools.
+    :param meter_provider: without it the global one, which may be set later.
+    :raise NotInitializedError: the app has no pools.
+    """
+    pools = pools_of(app)
+    of_all = metrics.get_meter_provider()
+    provider = of_all if meter_provider is None else meter_provider
+    # The global one is another object once it is set, and the same all the time.
+    key = _GLOBAL if provider is of_all else provider
+    instruments = _instruments.get(key)
+    if instruments is None:
+        instruments = _instruments[key] = _Instruments(provider)
+    for bind, name in pool_names(pools).items():
+        instruments.names[pools[bind]] = name
+
+
+class _Instruments:
+    """The nine instruments of a provider, and the pools that they report.
+
+    One for all apps: a meter ignores an instrument that it has already.
+    """
+
+    def __init__(self, provider: metrics.MeterProvider) -> None:
+        self.names: weakref.WeakKeyDictionary[Pool, str] = weakref.WeakKeyDictionary()
+        self._recorded: weakref.WeakKeyDictionary[Pool, dict[str, list[int]]]
+        self._recorded = weakref.WeakKeyDictionary()
+        self._pid = os.getpid()
+        self._histograms: list[tuple[Metric, metrics.Histogram]] = []
+        meter = provider.get_meter(SCOPE, schema_url=SCHEMA)
+        for metric in CONVENTIONS:
+            self._create(meter, metric)
+
+    def _create(self, meter: metrics.Meter, metric: Metric) -> None:
+        about = {"unit": metric.unit, "description": metric.description}
+        if metric.kind is Kind.HISTOGRAM:
+            histogram = meter.create_histogram(
+                metric.name, explicit_bucket_boundaries_advisory=BOUNDS, **about
+            )
+            self._histograms.append((metric, histogram))
+            return
+        observe = functools.partial(self._observe, metric)
+        if metric.kind is Kind.COUNTER:
+            meter.create_observable_counter(metric.name, [observe], **about)
+        else:
+            meter.create_observable_up_down_counter(metric.name, [observe], **about)
+
+    def _observe(
+        self, metric: Metric, options: metrics.CallbackOptions
+    ) -> Iterator[metrics.Observation]:
+        if metric is CONVENTIONS[0]:  # once for each collection, and before the others
+            self._catch_up()
+        for pool, name in list(self.names.items()):
+            for own, value in metric.read(pool.stats()).items():
+                attributes = {POOL_NAME: name}
+                if metric.attribute:
+                    attributes[metric.attribute] = own
+                yield metrics.Observation(value, attributes)
+
+    def _catch_up(self) -> None:
+        """Record what the pools' histograms have and ours have not."""
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._recorded.clear()
+            _forget_parent(self._histograms[0][1])
+        for pool, name in list(self.names.items()):
+            stats = pool.stats()
+            recorded = self._recorded.setdefault(pool, {})
+            for metric, histogram in self._histograms:
+                (durations,) = metric.read(stats).values()
+                _record(histogram, durations, recorded.get(metric.name), name)
+                recorded[metric.name] = durations.counts
+
+
+def _record(
+    histogram: metrics.Histogram,
+    durations: Histogram,
+    recorded: list[int] | None,
+    name: str,
+) -> None:
+    attributes = {POOL_NAME: name}
+    for index, count in enumerate(durations.counts):
+        for _ in range(recorded[index] if recorded else 0, count):
+            histogram.record(duration(index), attributes)
+
+
+def _forget_parent(histogram: t.Any) -> None:
+    """Drop what the SDK has of the parent process: it carries that over to its
+    children, and has no public way to begin anew. Where an SDK has other insides,
+    histograms of a child begin at what was collected in its parent.
+    """
+    histogram = getattr(histogram, "_real_instrument", histogram)
+    with contextlib.suppress(AttributeError):
+        for storage in histogram._measurement_consumer._reader_storages.values():
+            matches = storage._instrument_view_instrument_matches
+            for known in list(matches):
+                if known.instrumentation_scope == histogram.instrumentation_scope:
+                    del matches[known]
+
+
+class _Global:
+    """Stands for the global provider, whichever object that is."""
+
+
+_GLOBAL = _Global()
+_instruments: weakref.WeakKeyDictionary[metrics.MeterProvider | _Global, _Instruments]
+_instruments = weakref.WeakKeyDictionary()

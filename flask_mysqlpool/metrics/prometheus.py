@@ -1,0 +1,234 @@
+"""Metrics for Prometheus: whichever worker is scraped reports all workers of the app.
+
+The rule of this room: a scrape asks the workers' sockets and nobody else. It takes no
+connection, and a worker that does not answer costs it a second and its own numbers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import typing as t
+from collections.abc import Iterator
+
+from flask import Flask
+
+from ..commands import ask_stats
+from ..commands import merged
+from ..context import folder_of
+from ..context import pools_of
+from ..control import Reply
+from ..stats import Histogram
+from ..stats import PoolStats
+from .conventions import BOUNDS
+from .conventions import CONVENTIONS
+from .conventions import counts_within_bounds
+from .conventions import Kind
+from .conventions import Metric
+from .conventions import POOL_NAME
+from .conventions import pool_names
+from .conventions import single
+
+try:
+    from prometheus_client.core import CounterMetricFamily
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.core import HistogramMetricFamily
+    from prometheus_client.core import Metric as Family
+    from prometheus_client.core import SummaryMetricFamily
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise ImportError(
+        "flask_mysqlpool.metrics.prometheus needs prometheus_client:"
+        " pip install 'flask-mysqlpool[prometheus]'"
+    ) from error
+
+logger = logging.getLogger(__name__)
+
+WORKER = "worker"
+_BOUNDS = [*map(str, BOUNDS), "+Inf"]
+# Why connections are closed. Prometheus sees the first of a kind only where it saw 0.
+_REASONS = "broken closed dead idle lifetime lost recycled surplus usage".split()
+
+_OURS = (
+    Metric(
+        Kind.COUNTER,
+        "flask_mysqlpool.checkouts",
+        "{checkout}",
+        "Connections lent.",
+        single(lambda stats: stats.checkouts),
+    ),
+    Metric(
+        Kind.COUNTER,
+        "flask_mysqlpool.queued",
+        "{checkout}",
+        "Checkouts that had to wait in the queue.",
+        single(lambda stats: stats.queued),
+    ),
+    Metric(
+        Kind.COUNTER,
+        "flask_mysqlpool.opened",
+        "{connection}",
+        "Connections opened.",
+        single(lambda stats: stats.opened),
+    ),
+    Metric(
+        Kind.COUNTER,
+        "flask_mysqlpool.closed",
+        "{connection}",
+        "Connections closed, by reason.",
+        lambda stats: dict.fromkeys(_REASONS, 0) | stats.closed,
+        "reason",
+    ),
+    Metric(
+        Kind.COUNTER,
+        "flask_mysqlpool.leaks",
+        "{leak}",
+        "Holders that were reported for keeping a connection too long.",
+        single(lambda stats: stats.leaks),
+    ),
+    Metric(
+        Kind.UP_DOWN_COUNTER,
+        "flask_mysqlpool.oldest_use",
+        "s",
+        "How long the connection has been lent that is lent for longest.",
+        single(lambda stats: stats.oldest_use_seconds),
+    ),
+    Metric(
+        Kind.UP_DOWN_COUNTER,
+        "flask_mysqlpool.oldest_wait",
+        "s",
+        "How long the first in the queue has waited.",
+        single(lambda stats: stats.oldest_wait_seconds),
+    ),
+)
+_ENDPOINTS = (
+    Metric(
+        Kind.SUMMARY,
+        "flask_mysqlpool.endpoint_use",
+        "s",
+        "How long an endpoint held connections.",
+        lambda stats: {
+            name: each.use_seconds for name, each in stats.endpoints.items()
+        },
+        "endpoint",
+    ),
+    Metric(
+        Kind.SUMMARY,
+        "flask_mysqlpool.endpoint_wait",
+        "s",
+        "How long an endpoint took to get connections.",
+        lambda stats: {
+            name: each.wait_seconds for name, each in stats.endpoints.items()
+        },
+        "endpoint",
+    ),
+    Metric(
+        Kind.COUNTER,
+        "flask_mysqlpool.endpoint_timeouts",
+        "{timeout}",
+        "Checkouts of an endpoint that got no connection in time.",
+        lambda stats: {name: each.timeouts for name, each in stats.endpoints.items()},
+        "endpoint",
+    ),
+)
+
+_FAMILIES: dict[Kind, t.Any] = {
+    Kind.UP_DOWN_COUNTER: GaugeMetricFamily,
+    Kind.COUNTER: CounterMetricFamily,
+    Kind.HISTOGRAM: HistogramMetricFamily,
+    Kind.SUMMARY: SummaryMetricFamily,
+}
+
+
+class PoolCollector(Collector):
+    """Collects the numbers of all workers of an app, to be registered on a registry:
+    ``registry.register(PoolCollector(app))``.
+
+    :param app: an app that has its pools.
+    :param endpoints: whether each endpoint is reported too: five series for each
+        endpoint, pool and worker.
+    :raise NotInitializedError: the app has no pools.
+    """
+
+    def __init__(self, app: Flask, endpoints: bool = True) -> None:
+        self._app = app
+        self._pool_names = pool_names(pools_of(app))
+        self._metrics = (*CONVENTIONS, *_OURS, *(_ENDPOINTS if endpoints else ()))
+
+    def describe(self) -> Iterator[Family]:
+        """Yield each metric without values; nobody is asked."""
+        yield _workers({})
+        yield from map(_family, self._metrics)
+
+    def collect(self) -> Iterator[Family]:
+        """Ask all workers; yield each metric. Those of a worker that does not answer
+        are left out.
+        """
+        replies = self._ask()
+        workers = {
+            pid: list(group)
+            for pid, group in itertools.groupby(replies, lambda reply: reply.pid)
+        }
+        yield _workers(workers)
+        readings = [
+            ([self._pool_names.get(bind, bind), str(pid)], stats)
+            for pid, group in workers.items()
+            for bind, stats in merged(group).items()
+        ]
+        for metric in self._metrics:
+            family = _family(metric)
+            for labels, stats in readings:
+                _add(family, metric, labels, stats)
+            yield family
+
+    def _ask(self) -> list[Reply[PoolStats]]:
+        try:
+            return ask_stats(folder_of(self._app))
+        except OSError as error:
+            logger.warning("the workers cannot be asked: %s", error)
+            return []
+
+
+def _workers(workers: dict[int, list[Reply[PoolStats]]]) -> Family:
+    family = GaugeMetricFamily(
+        "flask_mysqlpool_workers",
+        "Processes that use their pools, by whether they answered this scrape.",
+        labels=["state"],
+    )
+    silent = sum(any(reply.error for reply in group) for group in workers.values())
+    family.add_metric(["answering"], len(workers) - silent)
+    family.add_metric(["silent"], silent)
+    return family
+
+
+def _family(metric: Metric) -> Family:
+    """Return an empty family under the name that OpenTelemetry's rules for Prometheus
+    give: dots are underscores, a unit in braces is dropped and another appended; the
+    family adds ``_total`` to a counter.
+    """
+    labels = [POOL_NAME, WORKER, *filter(None, [metric.attribute])]
+    return t.cast(
+        Family,
+        _FAMILIES[metric.kind](
+            metric.name.replace(".", "_"),
+            metric.description,
+            labels=[label.replace(".", "_") for label in labels],
+            unit="seconds" if metric.unit == "s" else "",
+        ),
+    )
+
+
+def _add(family: t.Any, metric: Metric, common: list[str], stats: PoolStats) -> None:
+    for own, value in metric.read(stats).items():
+        labels = [*common, own] if metric.attribute else common
+        if metric.kind is Kind.HISTOGRAM:
+            family.add_metric(labels, _buckets(value), value.sum)
+        elif metric.kind is Kind.SUMMARY:
+            family.add_metric(labels, value.count, value.sum)
+        else:
+            family.add_metric(labels, value)
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, int]]:
+    counts = itertools.accumulate(counts_within_bounds(histogram))
+    return list(zip(_BOUNDS, counts, strict=True))
