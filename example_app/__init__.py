@@ -30,10 +30,12 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     from . import cli
     from . import errors
     from . import money
+    from . import status
     from . import views
 
     app.add_template_filter(money.display, "money")
     app.register_blueprint(views.bp)
+    app.register_blueprint(status.page, url_prefix="/pool")
     app.cli.add_command(cli.init_db)
     errors.init_app(app)
     return app

@@ -31,8 +31,9 @@ CONFIG = """\
 MYSQLPOOL_URL = "{}"
 """
 READY = """
-The bank is open on http://127.0.0.1:{} with two workers; Ctrl-C closes it.
-To see its pools, type in a second terminal, in this folder:
+The bank is open on http://127.0.0.1:{0} with two workers; Ctrl-C closes it.
+Its pools are on http://127.0.0.1:{0}/pool/. Or type in a second terminal, in this
+folder:
 
     .venv/bin/flask --app example_app pool stats
 """
