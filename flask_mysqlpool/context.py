@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 EXTENSION = "mysqlpool"
 NO_ENDPOINT = "no endpoint"  # such as a 404
-FRAMES_NOTED = 12  # of the stack of a checkout
+FRAMES_NOTED = 5  # of the stack of a checkout: there are some on each request
 WARNING_PAUSE = 3600.0  # seconds between two warnings of the same
 _ON_G = "_mysqlpool"
 
@@ -162,8 +162,9 @@ def _pool(bind: str) -> Pool:
 def holder_name() -> str:
     """Return who asks, in words."""
     if has_request_context():
-        if request.endpoint is None:
+        endpoint = request.endpoint
+        if endpoint is None:
             return NO_ENDPOINT  # nothing that a client can invent is shown or counted
-        return f"{request.method} {request.endpoint}"
+        return f"{request.method} {endpoint}"
     command: t.Any = click.get_current_context(silent=True)
     return f"command {command.info_name}" if command else "outside a request"
