@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from flask import current_app
 from flask import Flask
-from flask import g
-from flask import has_app_context
 from flask import has_request_context
 from flask import request
+from flask.globals import app_ctx
 
 from .control import Pools
 from .control import runtime_folder
@@ -59,19 +57,22 @@ def get_db(bind: str = "default") -> PooledConnection:
         no such bind.
     :raise PoolError: the pool has no connection to lend.
     """
-    if not has_app_context():
+    # On the hot path: the objects behind Flask's proxies, whose every attribute costs.
+    try:
+        context = app_ctx._get_current_object()  # type: ignore[attr-defined]
+    except RuntimeError:
         raise NotInitializedError(
             "get_db() works only within an app context: in a view it has one,"
             " elsewhere write `with app.app_context():`"
-        )
-    lent: _Lent | None = g.get(_ON_G)
+        ) from None
+    lent: _Lent | None = context.g.get(_ON_G)
     if lent is None:
-        lent = g.setdefault(_ON_G, _Lent())
+        lent = context.g.setdefault(_ON_G, _Lent())
     with lent.lock:
         db = lent.get(bind)
         if db is None or db.returned:
-            taken = spots(sys._getframe(1), most=FRAMES_NOTED)
-            pool = _pool(bind)
+            taken = spots(sys._getframe(1), FRAMES_NOTED)
+            pool = _pool(context.app, bind)
             db = lent[bind] = pool.connection(holder=holder_name(), taken=taken)
             if lent.ended:  # by another thread, while this one waited
                 db.close()
@@ -98,19 +99,19 @@ def return_all(error: BaseException | None = None) -> None:
 
     :param error: what ended it: changes are then rolled back as they should be.
     """
-    lent: _Lent | None = g.pop(_ON_G, None)
+    lent: _Lent | None = app_ctx._get_current_object().g.pop(_ON_G, None)  # type: ignore[attr-defined]
     if lent is not None:
         lent.ended = True
         while lent:
             bind, db = lent.popitem()
-            if error is None and not db.returned and db.uncommitted:
+            if error is None and db.uncommitted and not db.returned:
                 _warn_of_lost_changes(bind, db.holder)
             db.close()
 
 
 def _warn_of_lost_changes(bind: str, holder: str) -> None:
     """Warn that changes are rolled back, once per holder and hour."""
-    key, now = (current_app.name, bind, holder), time.monotonic()
+    key, now = (app_ctx.app.name, bind, holder), time.monotonic()
     if key not in _warned_until and len(_warned_until) >= MOST_ENDPOINTS:
         return
     if now < _warned_until.get(key, 0.0):
@@ -148,8 +149,8 @@ def folder_of(app: Flask) -> Path:
     return runtime_folder(runtime_dir, app.name, app.root_path)
 
 
-def _pool(bind: str) -> Pool:
-    pools = pools_of(current_app)
+def _pool(app: Flask, bind: str) -> Pool:
+    pools = pools_of(app)
     try:
         return pools[bind]
     except KeyError:
@@ -162,9 +163,10 @@ def _pool(bind: str) -> Pool:
 def holder_name() -> str:
     """Return who asks, in words."""
     if has_request_context():
-        endpoint = request.endpoint
+        asking = request._get_current_object()  # type: ignore[attr-defined]
+        endpoint = asking.endpoint
         if endpoint is None:
             return NO_ENDPOINT  # nothing that a client can invent is shown or counted
-        return f"{request.method} {endpoint}"
+        return f"{asking.method} {endpoint}"
     command: t.Any = click.get_current_context(silent=True)
     return f"command {command.info_name}" if command else "outside a request"

@@ -81,9 +81,11 @@ def _return_at_teardown(app: Flask) -> None:
         except BaseException as error:
             return_all(error)
             raise
-        # Flask 3.2 passes its context, too.
-        passed = (*args, *kwargs.values())
-        return_all(next((a for a in passed if isinstance(a, BaseException)), None))
+        cause = None
+        for passed in (*args, *kwargs.values()):  # Flask 3.2 passes its context, too
+            if isinstance(passed, BaseException):
+                cause = passed
+        return_all(cause)
 
     app.do_teardown_appcontext = teardown_and_return  # type: ignore[method-assign]
 

@@ -60,7 +60,9 @@ class Holder:
 def spots(frame: FrameType | None, most: int = DEEPEST_STACK) -> tuple[Spot, ...]:
     """Return where a frame and those that called it stand, innermost first."""
     found: list[Spot] = []
-    while frame is not None and len(found) < most:
+    for _ in range(most):
+        if frame is None:
+            break
         found.append((frame.f_code, frame.f_lasti))
         frame = frame.f_back
     return tuple(found)
