@@ -1,5 +1,5 @@
-"""The one room for PyMySQL's private parts: status flags, commands sent ahead, time
-limits over whole exchanges.
+"""The room for PyMySQL's private parts, results apart: status flags, commands sent
+ahead, time limits over whole exchanges.
 
 What is used here that PyMySQL does not document is checked against the installed
 version by ``tests/test_protocol.py``.
@@ -18,18 +18,18 @@ from collections.abc import Iterable
 from pymysql import err
 from pymysql.connections import Connection
 from pymysql.connections import MAX_PACKET_LEN
-from pymysql.connections import MySQLResult
 from pymysql.constants import COMMAND
 from pymysql.constants import CR
 from pymysql.protocol import MysqlPacket
-from pymysql.protocol import OKPacketWrapper
 
 from .quiet import listener
+from .results import message_text
+from .results import read_ok
+from .results import TrackedResult
 
 # MySQL client/server protocol, capability flags and status flags.
 CLIENT_SESSION_TRACK = 1 << 23
 IN_TRANS = 0x0001
-MORE_RESULTS = 0x0008
 SESSION_STATE_CHANGED = 0x4000
 
 COM_QUIT = COMMAND.COM_QUIT
@@ -39,11 +39,7 @@ COM_RESET_CONNECTION = 0x1F  # PyMySQL calls this number COM_END
 
 Command = tuple[int, bytes]
 
-COLUMNS_KEPT = 256  # results of different columns, for each pool
-
 _unpack_header = struct.Struct("<HBB").unpack
-_unpack_flags = struct.Struct("<HH").unpack_from
-_EOF = struct.Struct("<xHH")
 
 
 def refused_by_server(error: BaseException) -> bool:
@@ -57,104 +53,6 @@ def refused_by_server(error: BaseException) -> bool:
     if not isinstance(code, int):
         return False
     return code >= 1000 and not CR.CR_ERROR_FIRST <= code < 3000
-
-
-class TrackedResult(MySQLResult):
-    """A result that keeps the flags of the EOF packet, which PyMySQL drops."""
-
-    connection: t.Any
-    affected_rows: t.Any
-    insert_id: t.Any
-    server_status: t.Any
-    warning_count: int
-    field_count: int
-    fields: list[t.Any]
-    converters: list[t.Any]
-    description: t.Any
-    unbuffered_active: bool
-    has_next: t.Any
-    message: t.Any
-
-    def _check_packet_is_eof(self, packet: t.Any) -> bool:
-        # MySQL client/server protocol, EOF_Packet
-        data = packet._data
-        if data[0] != 0xFE or len(data) >= 9:
-            return False
-        self.warning_count, status = _EOF.unpack_from(data)
-        self.has_next = status & MORE_RESULTS
-        self.connection.note(status, self.warning_count)
-        return True
-
-    def _read_ok_packet(self, packet: t.Any) -> None:
-        self.affected_rows, self.insert_id, status, warnings, rest = _read_ok(packet)
-        self.server_status, self.warning_count, self.message = status, warnings, rest
-        self.has_next = status & MORE_RESULTS
-
-    def _get_descriptions(self) -> None:
-        """Read the columns' definitions, and take them apart only where they are new:
-        that is half of the work on a small result.
-        """
-        connection = self.connection
-        packets = [connection._read_packet() for _ in range(self.field_count + 1)]
-        key = (connection.encoding, *(packet._data for packet in packets))
-        columns = connection.columns.get(key)
-        if columns is None:
-            self.connection = _Replay(connection, packets)
-            super()._get_descriptions()  # type: ignore[misc]  # not in the stubs
-            self.connection = connection
-            if len(connection.columns) >= COLUMNS_KEPT:
-                connection.columns.clear()
-            columns = (self.fields, self.converters, self.description)
-            connection.columns[key] = columns
-        self.fields, self.converters, self.description = columns
-
-    def disown(self) -> None:
-        """Let go of a connection that is being closed: its rows are not read."""
-        self.unbuffered_active = False
-        self.connection = None
-
-
-def _read_ok(packet: t.Any) -> tuple[int, int, int, int, bytes]:
-    """Return affected rows, insert id, status flags, warnings and the rest of an OK
-    packet (MySQL client/server protocol, OK_Packet).
-    """
-    data = packet._data
-    if data[1] < 0xFB and data[2] < 0xFB:  # both numbers fit into a byte
-        status, warnings = _unpack_flags(data, 3)
-        return data[1], data[2], status, warnings, data[7:]
-    ok = OKPacketWrapper(packet)
-    return (
-        ok.affected_rows,
-        ok.insert_id,
-        ok.server_status,
-        ok.warning_count,
-        ok.message,
-    )
-
-
-class _Replay:
-    """A connection whose next packets have been read already."""
-
-    def __init__(self, connection: WireConnection, packets: list[t.Any]) -> None:
-        self.use_unicode = connection.use_unicode
-        self.encoding = connection.encoding
-        self.decoders = connection.decoders
-        self._packets = iter(packets)
-
-    def _read_packet(self, packet_type: t.Any = MysqlPacket) -> t.Any:
-        return packet_type(next(self._packets)._data, self.encoding)
-
-
-def _info(message: bytes) -> bytes:
-    """Return the text in an OK packet of a tracked session: a length-encoded string
-    (MySQL client/server protocol, OK_Packet), with session information behind it.
-    """
-    if not message:
-        return message
-    if message[0] < 0xFB:
-        return message[1 : 1 + message[0]]
-    (length,) = struct.unpack_from("<H", message, 1)
-    return message[3 : 3 + length]
 
 
 if t.TYPE_CHECKING:
@@ -353,7 +251,7 @@ class WireConnection(_Connection):
         packet = self._read_packet()
         if not packet.is_ok_packet():
             raise err.OperationalError(CR.CR_COMMANDS_OUT_OF_SYNC, "out of sync")
-        ok = _read_ok(packet)
+        ok = read_ok(packet)
         self.note(ok[2], ok[3])
         return ok
 
@@ -368,7 +266,7 @@ class WireConnection(_Connection):
         if result.server_status is not None:  # an OK packet
             self.note(result.server_status, result.warning_count)
             if self.tracked:
-                result.message = _info(result.message or b"")
+                result.message = message_text(result.message or b"")
         return result.affected_rows
 
     def _refresh_limit(self) -> None:

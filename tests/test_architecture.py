@@ -16,7 +16,16 @@ ROOT = "__init__"
 
 # Bottom up. A module may import those of the rows above its own and none beside it.
 CORE = (
-    {"errors", "stats", "convert", "statements", "outage", "quiet", "stacks"},
+    {
+        "errors",
+        "stats",
+        "convert",
+        "statements",
+        "outage",
+        "quiet",
+        "results",
+        "stacks",
+    },
     {"url", "load"},
     {"config"},
     {"protocol"},

@@ -21,7 +21,7 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import Pool
 from flask_mysqlpool import StaleConnectionError
 from flask_mysqlpool.connection import Connection
-from flask_mysqlpool.protocol import TrackedResult
+from flask_mysqlpool.results import TrackedResult
 
 from .conftest import MakeApp
 from .conftest import MakePool

@@ -24,6 +24,7 @@ from pymysql.cursors import DictCursor
 from pymysql.cursors import SSCursor
 
 from flask_mysqlpool import protocol
+from flask_mysqlpool import results
 from flask_mysqlpool.connection import Connection
 from flask_mysqlpool.opener import Opener
 from flask_mysqlpool.protocol import COM_QUERY
@@ -174,9 +175,9 @@ def test_message_is_that_of_the_server(raw: t.Any) -> None:
 
 def test_long_message_is_taken_from_before_the_session_information() -> None:
     long = b"m" * 300
-    assert protocol._info(b"") == b""
-    assert protocol._info(b"\x03abc\x02xy") == b"abc"
-    assert protocol._info(b"\xfc" + struct.pack("<H", 300) + long + b"xy") == long
+    assert results.message_text(b"") == b""
+    assert results.message_text(b"\x03abc\x02xy") == b"abc"
+    assert results.message_text(b"\xfc" + struct.pack("<H", 300) + long + b"xy") == long
 
 
 def test_large_numbers_in_an_ok_packet(raw: t.Any) -> None:
@@ -205,9 +206,9 @@ def test_columns_are_taken_apart_once_and_rightly(raw: t.Any) -> None:
     raw.set_character_set("latin1")
     assert ask("SELECT 1 AS n, 'é' AS s")[1] == [{"n": 1, "s": "é"}]
     assert ask("SELECT 1 AS n, 'é' AS s", SSCursor)[1] == [(1, "é")]
-    for number in range(protocol.COLUMNS_KEPT + 5):
+    for number in range(results.COLUMNS_KEPT + 5):
         ask(f"SELECT 1 AS n{number}")
-    assert len(raw.columns) <= protocol.COLUMNS_KEPT
+    assert len(raw.columns) <= results.COLUMNS_KEPT
 
 
 # Packets
