@@ -227,6 +227,7 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
                 endpoint = self._endpoint(connection.holder)
             if connection.waited:
                 endpoint.wait_seconds.add(connection.waited)
+                connection.waited = 0.0
             else:
                 endpoint.wait_seconds.counts[0] += 1
             endpoint.use_seconds.add(now - connection.lent_at)
@@ -264,7 +265,6 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             self._pass_on()
             return reason
         connection.rested_at = now
-        connection.waited = 0.0
         if self._waiters:
             self._waiters.popleft().give(self._lend(connection, now))
         elif connection.unanswered:
@@ -282,12 +282,11 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         return self._retirement_at_rest(connection, now) or "usage"
 
     def _lend(self, connection: Connection, now: float) -> Connection:
-        self._leases += 1
+        self._leases = connection.lease = lease = self._leases + 1
+        self._lent[lease] = connection
         self._connections += 1
-        connection.lease = self._leases
         connection.uses += 1
         connection.lent_at = now
-        self._lent[self._leases] = connection
         return connection
 
     def _pass_on(self) -> None:

@@ -235,13 +235,9 @@ class Pool(Lending):
             return  # given back by another thread, or lent by a parent process
         reason = "broken"
         try:
-            if connection.turn.acquire(False):
-                connection.lease = 0  # the handle's exchanges end here
-                try:
-                    if connection.start_reset(self._mode):
-                        reason = ""
-                finally:
-                    connection.turn.release()
+            connection.lease = 0  # whoever takes the turn from here on finds it gone
+            if not connection.turn.locked() and connection.start_reset(self._mode):
+                reason = ""
         except Exception as error:
             logger.warning("pool %r: a reset failed: %s", self.name, error)
         finally:
