@@ -133,7 +133,7 @@ class Connection(WireConnection):
             result is not None and (result.unbuffered_active or result.has_next)
         ):
             return False
-        changed = mode == "session" or (mode == "auto" and self.session_changed)
+        changed = self.session_changed if mode == "auto" else mode == "session"
         if not (
             changed
             or self.server_status & IN_TRANS
@@ -170,18 +170,13 @@ class Connection(WireConnection):
         other threads run four times.
         """
         try:
-            if self.unanswered > 1 or not self.arrived():
-                return False
-            self._next_seq_id = 1
-            self._read_ok_packet()
-            self.unanswered = 0
+            return self.read_arrived() and not self._told_late
         except (err.Error, OSError):
             self.abandon()
             return False
         except BaseException:
             self.abandon()
             raise
-        return not self._told_late
 
     def ready(self, deadline: float, ping: bool) -> bool:
         """Finish the reset and look whether the connection still stands; return

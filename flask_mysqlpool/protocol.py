@@ -8,7 +8,6 @@ version by ``tests/test_protocol.py``.
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 import time
 import typing as t
@@ -23,6 +22,7 @@ from pymysql.constants import CR
 from pymysql.protocol import MysqlPacket
 
 from .quiet import listener
+from .quiet import taker
 from .results import message_text
 from .results import read_ok
 from .results import TrackedResult
@@ -39,7 +39,9 @@ COM_RESET_CONNECTION = 0x1F  # PyMySQL calls this number COM_END
 
 Command = tuple[int, bytes]
 
-_unpack_header = struct.Struct("<HBB").unpack
+_HEADER = struct.Struct("<HBB")
+_unpack_header = _HEADER.unpack
+_unpack_header_from = _HEADER.unpack_from
 
 
 def refused_by_server(error: BaseException) -> bool:
@@ -87,6 +89,7 @@ class WireConnection(_Connection):
     #: Tells whether nothing has come in that was not asked for, the end of the
     #: connection included. Costs no round trip.
     quiet: Callable[[], bool] = staticmethod(lambda: False)
+    take: Callable[[], bytes]  # see quiet.taker()
 
     unanswered = 0  # commands sent ahead
     tracked = False
@@ -133,19 +136,46 @@ class WireConnection(_Connection):
             rows, self._result = self._result.rows, None
         return rows
 
-    def arrived(self) -> bool:
-        """Return whether the next packet is here for certain, without waiting for it:
-        where it came in one piece, and not under TLS.
-
-        :raise pymysql.err.OperationalError: there is more than was asked for.
+    def next_packets(self, count: int) -> bytes:
+        """Return the next packets as they are, headers and all, without reading them;
+        nothing where they are not all here.
         """
-        if isinstance(self._sock, ssl.SSLSocket) or self.quiet():
+        try:
+            here: bytes = self._rfile.peek(4)  # gives all that was received
+        except (OSError, AttributeError, ValueError) as error:  # as in _read_packet()
+            raise self._lost(error) from error
+        end = 0
+        try:
+            for _ in range(count):
+                low, high, _ = _unpack_header_from(here, end)
+                end += 4 + (low | high << 16)
+        except struct.error:
+            return b""
+        return here[:end] if end <= len(here) else b""
+
+    def skip_packets(self, count: int, size: int) -> None:
+        """Read packets that :meth:`next_packets` has shown."""
+        self._rfile.read(size)
+        self._next_seq_id = (self._next_seq_id + count) & 0xFF
+
+    def read_arrived(self) -> bool:
+        """Read the answer to the one command sent ahead, if that takes no waiting, and
+        return whether it did: never under TLS, nor under gevent.
+
+        :raise pymysql.Error: what came is not one whole OK packet.
+        """
+        if self.unanswered != 1 or self._current_timeout is not None:
+            return False  # a socket with a timeout waits for as long
+        try:
+            came = self.take()
+        except BlockingIOError:
             return False
-        head = self._rfile.peek(4)  # takes all that is there
-        size = 4 + int.from_bytes(head[:3], "little")
-        if len(head) > size:
-            raise self._lost("more came than was asked for")
-        return len(head) == size
+        size = len(came) - 4
+        if size < 1 or came[:4] != struct.pack("<HBB", size & 0xFFFF, size >> 16, 1):
+            raise self._lost("the answer is cut off, or not the only one")
+        self._note_ok(MysqlPacket(came[4:], self.encoding))
+        self.unanswered = 0
+        return True
 
     def limit(self, deadline: float | None) -> None:
         """Let the exchanges from here on end by ``deadline``, on the monotonic clock;
@@ -190,7 +220,8 @@ class WireConnection(_Connection):
         self._after_login = False
         super().connect(sock)
         self._after_login = True
-        self.quiet = listener(t.cast(socket.socket, self._sock))
+        sock = t.cast(socket.socket, self._sock)
+        self.quiet, self.take = listener(sock), taker(sock)
 
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
         if self._after_login:
@@ -248,7 +279,9 @@ class WireConnection(_Connection):
         )
 
     def _read_ok_packet(self) -> tuple[int, int, int, int, bytes]:
-        packet = self._read_packet()
+        return self._note_ok(self._read_packet())
+
+    def _note_ok(self, packet: t.Any) -> tuple[int, int, int, int, bytes]:
         if not packet.is_ok_packet():
             raise err.OperationalError(CR.CR_COMMANDS_OUT_OF_SYNC, "out of sync")
         ok = read_ok(packet)

@@ -1,6 +1,4 @@
-"""Whether a socket is quiet: nothing has come in that was not asked for, the end of the
-connection included. Costs no round trip.
-"""
+"""What has come in at a socket, without waiting for it. Costs no round trip."""
 
 from __future__ import annotations
 
@@ -8,7 +6,10 @@ import select
 import socket
 import ssl
 import sys
+import typing as t
 from collections.abc import Callable
+from functools import partial
+from types import BuiltinFunctionType
 
 # Linux: the first byte of TCP_INFO is the state, the first number of SO_MEMINFO
 # (asm-generic/socket.h) the memory of what was received and not read.
@@ -16,6 +17,8 @@ _can_be_quick = sys.platform == "linux" and sys.byteorder == "little"
 TCP_INFO = 11
 TCP_ESTABLISHED = 1
 SO_MEMINFO = 55
+
+LONGEST_TAKEN = 4096  # bytes at once
 
 
 def listener(sock: socket.socket) -> Callable[[], bool]:
@@ -54,3 +57,17 @@ def _quick_listener(
         return not option(any_level, SO_MEMINFO) or poll()
 
     return quiet
+
+
+def taker(sock: socket.socket) -> Callable[[], bytes]:
+    """Return a function that takes what a socket has received, nothing at its end. It
+    raises :exc:`BlockingIOError` where that would have to be waited for, and where
+    ``recv()`` is not the system's own: not that of TLS, nor of gevent, which waits.
+    """
+    if isinstance(sock.recv, BuiltinFunctionType) and hasattr(socket, "MSG_DONTWAIT"):
+        return partial(sock.recv, LONGEST_TAKEN, socket.MSG_DONTWAIT)
+    return _take_nothing
+
+
+def _take_nothing() -> t.NoReturn:
+    raise BlockingIOError

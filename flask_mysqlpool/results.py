@@ -55,18 +55,30 @@ class TrackedResult(MySQLResult):
         that is half of the work on a small result.
         """
         connection = self.connection
-        packets = [connection._read_packet() for _ in range(self.field_count + 1)]
-        key = (connection.encoding, *(packet._data for packet in packets))
+        count = self.field_count + 1
+        here = connection.next_packets(count)
+        key: tuple[t.Any, ...] = (connection.encoding, here)
         columns = connection.columns.get(key)
-        if columns is None:
-            self.connection = _Replay(connection, packets)
-            super()._get_descriptions()  # type: ignore[misc]  # not in the stubs
-            self.connection = connection
-            if len(connection.columns) >= COLUMNS_KEPT:
-                connection.columns.clear()
-            columns = (self.fields, self.converters, self.description)
-            connection.columns[key] = columns
+        if columns is not None:
+            connection.skip_packets(count, len(here))
+        else:
+            packets = [connection._read_packet() for _ in range(count)]
+            if not here:
+                key = (connection.encoding, *(packet._data for packet in packets))
+                columns = connection.columns.get(key)
+            if columns is None:
+                columns = self._take_apart(packets)
+                if len(connection.columns) >= COLUMNS_KEPT:
+                    connection.columns.clear()
+                connection.columns[key] = columns
         self.fields, self.converters, self.description = columns
+
+    def _take_apart(self, packets: list[t.Any]) -> tuple[t.Any, ...]:
+        connection = self.connection
+        self.connection = _Replay(connection, packets)
+        super()._get_descriptions()  # type: ignore[misc]  # not in the stubs
+        self.connection = connection
+        return self.fields, self.converters, self.description
 
     def disown(self) -> None:
         """Let go of a connection that is being closed: its rows are not read."""

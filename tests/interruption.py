@@ -8,6 +8,7 @@ import typing as t
 import pytest
 
 from flask_mysqlpool import Pool
+from flask_mysqlpool.quiet import taker
 
 from .stage import rows
 
@@ -96,6 +97,12 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Interrupts the sockets that PyMySQL opens from here on."""
     plan = Plan()
     monkeypatch.setattr("pymysql.connections.socket", FrailModule(plan))
+
+    def frail_taker(sock: t.Any) -> t.Callable[[], bytes]:
+        take = taker(sock)
+        return lambda: t.cast(bytes, plan.use(lambda _: take(), None, None))
+
+    monkeypatch.setattr("flask_mysqlpool.protocol.taker", frail_taker)
     return plan
 
 

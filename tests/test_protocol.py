@@ -32,6 +32,7 @@ from flask_mysqlpool.protocol import COM_RESET_CONNECTION
 from flask_mysqlpool.protocol import IN_TRANS
 from flask_mysqlpool.protocol import WireConnection
 from flask_mysqlpool.quiet import listener
+from flask_mysqlpool.quiet import taker
 
 from .conftest import settings_for
 from .conftest import wait_until
@@ -226,6 +227,76 @@ def fed(data: bytes) -> t.Any:
     return connection
 
 
+class Pieces(io.RawIOBase):
+    """A stream that gives a piece at each read."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._pieces = list(pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> int:
+        piece = self._pieces.pop(0) if self._pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def test_columns_are_the_same_in_whatever_pieces_they_come(raw: t.Any) -> None:
+    raw.send_ahead([(COM_QUERY, "SELECT 1 AS n, 'é' AS s".encode())])
+    whole = raw._rfile.peek(1)
+    raw.read_ahead()
+    seen = set()
+    for end in range(len(whole) + 1):
+        connection = fed(b"")
+        for _ in range(2):  # with columns that are new, and with known ones
+            pieces = [piece for piece in (whole[:end], whole[end:]) if piece]
+            connection._rfile = io.BufferedReader(Pieces(*pieces))
+            connection._next_seq_id = 1
+            result = results.TrackedResult(connection)
+            result.read()
+            seen.add((result.rows, str(result.description)))
+            assert connection._rfile.read() == b""
+            assert connection._next_seq_id == 7
+        connection.abandon()
+    assert len(seen) == 1
+    assert seen.pop()[0] == ((1, "é"),)
+
+
+def test_known_columns_are_read_in_one_step(
+    raw: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+
+    def read() -> t.Any:
+        reads.append(1)
+        return type(raw)._read_packet(raw)
+
+    monkeypatch.setattr(raw, "_read_packet", read)
+    raw.query("SELECT 1 AS a, 2 AS b, 3 AS c")
+    assert (
+        len(reads) == 1 + 4 + 2
+    )  # how many columns, those and an end, a row and an end
+    reads.clear()
+    raw.query("SELECT 4 AS a, 5 AS b, 6 AS c")
+    assert raw._result.rows == ((4, 5, 6),)
+    assert len(reads) == 1 + 2
+
+
+def test_columns_out_of_order_end_the_connection(raw: t.Any) -> None:
+    raw.send_ahead([(COM_QUERY, b"SELECT 1 AS n")])
+    whole = raw._rfile.peek(1)
+    raw.read_ahead()
+    connection = fed(b"")
+    connection._rfile = io.BufferedReader(Pieces(whole))
+    results.TrackedResult(connection).read()  # from now on they are known
+    connection._rfile = io.BufferedReader(Pieces(whole[:3] + b"\x09" + whole[4:]))
+    connection._next_seq_id = 9
+    with pytest.raises(pymysql.err.OperationalError, match="out of order"):
+        results.TrackedResult(connection).read()
+    connection.abandon()
+
+
 def packet(number: int, data: bytes) -> bytes:
     return len(data).to_bytes(3, "little") + bytes([number]) + data
 
@@ -309,19 +380,78 @@ def test_leave_is_taken_by_the_book(raw: t.Any, wire: Wire) -> None:
     assert wire.commands[-2:] == [(COM_QUERY, b"ROLLBACK"), (COMMAND.COM_QUIT, b"")]
 
 
-@pytest.mark.parametrize("size", [1, 4, 8, 1000])
-@pytest.mark.parametrize("first", [1, 3, 4, 5, None])
-def test_packet_has_arrived_when_it_is_whole(
-    raw: t.Any, wire: Wire, size: int, first: int | None
+@pytest.fixture
+def patient(raw: t.Any) -> t.Any:
+    """A connection without a read timeout, that waits for the answer to one command."""
+    raw._read_timeout = None
+    raw.send_ahead([(COM_QUERY, b"ROLLBACK")])
+    raw.read_ahead()
+    raw.unanswered = 1
+    return raw
+
+
+OK = packet(1, bytes((0, 0, 0, 2, 0, 0, 0)))
+
+
+def test_answer_is_read_only_where_it_is_here(patient: t.Any, wire: Wire) -> None:
+    assert not patient.read_arrived()
+    wire.sessions[0].inject(OK)
+    wait_until(lambda: not patient.quiet())
+    assert patient.read_arrived()
+    assert patient.unanswered == 0
+    assert patient.quiet()
+
+
+@pytest.mark.parametrize("how", ["timeout", "two commands", "TLS"])
+def test_answer_is_left_to_the_slow_path(
+    patient: t.Any, wire: Wire, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not raw.arrived()
-    sent = packet(1, bytes(size))
-    wire.sessions[0].inject(sent[:first])
-    wait_until(lambda: not raw.quiet())
-    assert raw.arrived() == (first is None or first == len(sent))
-    wire.sessions[0].inject(sent[first:] if first else b"")
-    raw._next_seq_id = 1
-    assert raw._read_packet().get_all_data() == bytes(size)
+    wire.sessions[0].inject(OK)
+    wait_until(lambda: not patient.quiet())
+    if how == "timeout":
+        monkeypatch.setattr(patient, "_current_timeout", 5.0)
+    elif how == "two commands":
+        patient.unanswered = 2
+    else:
+        with (
+            socket.socket() as plain,
+            ssl.create_default_context().wrap_socket(
+                plain, server_hostname="localhost", do_handshake_on_connect=False
+            ) as sock,
+        ):
+            monkeypatch.setattr(patient, "take", taker(sock))
+    assert not patient.read_arrived()
+    assert not patient.quiet()  # it is still there
+
+
+NOT_THE_ANSWER = {
+    "half a header": OK[:3],
+    "a header": OK[:4],
+    "half": OK[:-1],
+    "two": OK + packet(1, b"\xff"),
+    "a later one": packet(2, OK[4:]),
+    "empty": packet(1, b""),
+    "cut short inside": packet(1, b"\0\0"),
+    "refused": packet(1, b"\xff\x1d\x04#42000no"),
+    "rows": packet(1, b"\1"),
+}
+
+
+@pytest.mark.parametrize("came", NOT_THE_ANSWER.values(), ids=NOT_THE_ANSWER)
+def test_what_is_no_whole_answer_is_not_taken_for_one(
+    patient: t.Any, wire: Wire, came: bytes
+) -> None:
+    wire.sessions[0].inject(came)
+    wait_until(lambda: not patient.quiet())
+    with pytest.raises(pymysql.err.Error):
+        patient.read_arrived()
+
+
+def test_end_of_the_connection_is_no_answer(patient: t.Any, wire: Wire) -> None:
+    wire.sessions[0].end()
+    wait_until(lambda: not patient.quiet())
+    with pytest.raises(pymysql.err.OperationalError, match="cut off"):
+        patient.read_arrived()
 
 
 def test_role_is_asked_once_for_many_connections(
