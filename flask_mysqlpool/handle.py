@@ -28,16 +28,15 @@ _P = t.ParamSpec("_P")
 _R = t.TypeVar("_R")
 
 # What PyMySQL's connection tells without talking to the server.
-_READABLE = frozenset(
-    """affected_rows autocommit_mode bind_address character_set_name charset client_flag
+_READABLE = """
+    affected_rows autocommit_mode bind_address character_set_name charset client_flag
     collation cursorclass db decoders encoders encoding get_autocommit get_host_info
     get_proto_info get_server_info host host_info insert_id literal max_allowed_packet
     port protocol_version server_capabilities server_charset server_language
     server_status server_thread_id server_version sql_mode ssl thread_id unix_socket
     use_unicode user Warning Error InterfaceError DatabaseError DataError
-    OperationalError IntegrityError InternalError ProgrammingError
-    NotSupportedError""".split()
-)
+    OperationalError IntegrityError InternalError ProgrammingError NotSupportedError
+""".split()
 
 
 class Lender(t.Protocol):
@@ -75,18 +74,13 @@ class PooledConnection:
         if self._raw is not None:
             self._lender.lost(self._lease)
 
+    if t.TYPE_CHECKING:  # see _READABLE
+
+        def __getattr__(self, name: str) -> t.Any: ...
+
     def __repr__(self) -> str:
         state = "returned" if self._raw is None else f"lease {self._lease}"
         return f"<{type(self).__name__} {state}>"
-
-    def __getattr__(self, name: str) -> t.Any:
-        if name not in _READABLE:
-            raise AttributeError(
-                f"a pooled connection has no attribute {name!r}: what would outlive"
-                " the checkout is out of reach"
-            )
-        value = getattr(self._lent(), name)
-        return MappingProxyType(value) if isinstance(value, dict) else value
 
     @property
     def open(self) -> bool:
@@ -338,6 +332,19 @@ class PooledConnection:
                 f"{what} within a transaction() block, which commits at its end and"
                 " rolls back on an exception"
             )
+
+
+def _readable(name: str) -> property:
+    def read(self: PooledConnection) -> t.Any:
+        value = getattr(self._lent(), name)
+        return MappingProxyType(value) if isinstance(value, dict) else value
+
+    return property(read)
+
+
+# No __getattr__(): it would slow down the access to every other attribute.
+for _name in _READABLE:
+    setattr(PooledConnection, _name, _readable(_name))
 
 
 def _savepoint(depth: int) -> str:
