@@ -13,7 +13,6 @@ from pathlib import Path
 
 import click
 from flask import Flask
-from flask import has_request_context
 from flask import request
 from flask.globals import app_ctx
 
@@ -29,18 +28,21 @@ logger = logging.getLogger(__name__)
 
 EXTENSION = "mysqlpool"
 NO_ENDPOINT = "no endpoint"  # such as a 404
-FRAMES_NOTED = 5  # of the stack of a checkout: there are some on each request
+FRAMES_NOTED = 8  # of the stack of a checkout, up to Flask's own
 WARNING_PAUSE = 3600.0  # seconds between two warnings of the same
 _ON_G = "_mysqlpool"
+_DISPATCH = Flask.dispatch_request.__code__  # who called it is the same in each request
 
 _warned_until: dict[tuple[str, str, str], float] = {}  # by app, bind and holder
 
 
-class _Lent(dict[str, PooledConnection]):
-    """The connections of one app context by bind name."""
+class _Lent:
+    """The connections of one app context."""
+
+    __slots__ = ("by_bind", "ended", "lock")
 
     def __init__(self) -> None:
-        super().__init__()
+        self.by_bind: dict[str, PooledConnection] = {}
         # Threads may share an app context; a password may come out of another bind.
         self.lock = threading.RLock()
         self.ended = False
@@ -65,15 +67,16 @@ def get_db(bind: str = "default") -> PooledConnection:
             "get_db() works only within an app context: in a view it has one,"
             " elsewhere write `with app.app_context():`"
         ) from None
-    lent: _Lent | None = context.g.get(_ON_G)
+    on_g = vars(context.g)
+    lent: _Lent | None = on_g.get(_ON_G)
     if lent is None:
-        lent = context.g.setdefault(_ON_G, _Lent())
+        lent = on_g.setdefault(_ON_G, _Lent())
     with lent.lock:
-        db = lent.get(bind)
+        db = lent.by_bind.get(bind)
         if db is None or db.returned:
-            taken = spots(sys._getframe(1), FRAMES_NOTED)
             pool = _pool(context.app, bind)
-            db = lent[bind] = pool.connection(holder=holder_name(), taken=taken)
+            taken = spots(sys._getframe(1), FRAMES_NOTED, _DISPATCH)
+            db = lent.by_bind[bind] = pool.connection(holder=holder_name(), taken=taken)
             if lent.ended:  # by another thread, while this one waited
                 db.close()
         return db
@@ -94,18 +97,21 @@ def transaction(bind: str = "default") -> Iterator[PooledConnection]:
         yield db
 
 
-def return_all(error: BaseException | None = None) -> None:
+def return_all(*passed: t.Any) -> None:
     """Return the connections of this app context. Never raises.
 
-    :param error: what ended it: changes are then rolled back as they should be.
+    :param passed: what its teardown was told: where an exception is among that, it
+        is right that changes are rolled back.
     """
-    lent: _Lent | None = app_ctx._get_current_object().g.pop(_ON_G, None)  # type: ignore[attr-defined]
+    context = app_ctx._get_current_object()  # type: ignore[attr-defined]
+    lent: _Lent | None = vars(context.g).pop(_ON_G, None)
     if lent is not None:
         lent.ended = True
-        while lent:
-            bind, db = lent.popitem()
-            if error is None and db.uncommitted and not db.returned:
-                _warn_of_lost_changes(bind, db.holder)
+        while lent.by_bind:
+            bind, db = lent.by_bind.popitem()
+            if db.uncommitted and not db.returned:
+                if not any(isinstance(each, BaseException) for each in passed):
+                    _warn_of_lost_changes(bind, db.holder)
             db.close()
 
 
@@ -151,22 +157,22 @@ def folder_of(app: Flask) -> Path:
 
 def _pool(app: Flask, bind: str) -> Pool:
     pools = pools_of(app)
-    try:
-        return pools[bind]
-    except KeyError:
+    if bind not in pools:
         raise NotInitializedError(
             f"there is no bind {bind!r}, only {', '.join(map(repr, pools))}: add it to"
             " MYSQLPOOL_BINDS"
-        ) from None
+        )
+    return pools[bind]
 
 
 def holder_name() -> str:
     """Return who asks, in words."""
-    if has_request_context():
+    try:
         asking = request._get_current_object()  # type: ignore[attr-defined]
-        endpoint = asking.endpoint
-        if endpoint is None:
-            return NO_ENDPOINT  # nothing that a client can invent is shown or counted
-        return f"{asking.method} {endpoint}"
-    command: t.Any = click.get_current_context(silent=True)
-    return f"command {command.info_name}" if command else "outside a request"
+    except RuntimeError:
+        command: t.Any = click.get_current_context(silent=True)
+        return f"command {command.info_name}" if command else "outside a request"
+    endpoint = asking.endpoint
+    if endpoint is None:
+        return NO_ENDPOINT  # nothing that a client can invent is shown or counted
+    return f"{asking.method} {endpoint}"

@@ -81,11 +81,7 @@ def _return_at_teardown(app: Flask) -> None:
         except BaseException as error:
             return_all(error)
             raise
-        cause = None
-        for passed in (*args, *kwargs.values()):  # Flask 3.2 passes its context, too
-            if isinstance(passed, BaseException):
-                cause = passed
-        return_all(cause)
+        return_all(*args, *kwargs.values())  # Flask 3.2 passes its context, too
 
     app.do_teardown_appcontext = teardown_and_return  # type: ignore[method-assign]
 

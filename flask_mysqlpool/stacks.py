@@ -57,13 +57,18 @@ class Holder:
         return cls(**{f.name: packed[f.name] for f in dataclasses.fields(cls)})
 
 
-def spots(frame: FrameType | None, most: int = DEEPEST_STACK) -> tuple[Spot, ...]:
-    """Return where a frame and those that called it stand, innermost first."""
+def spots(
+    frame: FrameType | None, most: int = DEEPEST_STACK, end: CodeType | None = None
+) -> tuple[Spot, ...]:
+    """Return where a frame and those that called it stand, innermost first.
+
+    :param end: the code whose frame is not of interest any more.
+    """
     found: list[Spot] = []
     for _ in range(most):
-        if frame is None:
+        if frame is None or (code := frame.f_code) is end:
             break
-        found.append((frame.f_code, frame.f_lasti))
+        found.append((code, frame.f_lasti))
         frame = frame.f_back
     return tuple(found)
 
