@@ -249,9 +249,8 @@ class WireConnection(_Connection):
         if self._current_timeout != self._read_timeout:
             t.cast(socket.socket, self._sock).settimeout(self._read_timeout)
             self._current_timeout = self._read_timeout
-        data = b""
-        more = True
-        while more:  # protocol, Sending More Than 16Mb
+        data, size = b"", MAX_PACKET_LEN
+        while size == MAX_PACKET_LEN:  # protocol, Sending More Than 16Mb
             try:
                 read = self._rfile.read
                 low, high, number = _unpack_header(read(4))
@@ -263,8 +262,7 @@ class WireConnection(_Connection):
             if number != self._next_seq_id or len(part) != size:
                 raise self._lost("the answer is cut off or out of order")
             self._next_seq_id = (number + 1) & 0xFF
-            more = size == MAX_PACKET_LEN
-            data = data + part if data else part
+            data += part  # no copy of the first
         packet = packet_type(data, self.encoding)
         if data and data[0] == 0xFF:
             if self._result is not None:

@@ -80,6 +80,34 @@ class TrackedResult(MySQLResult):
         self.connection = connection
         return self.fields, self.converters, self.description
 
+    def _read_row_from_packet(self, packet: t.Any) -> tuple[t.Any, ...]:
+        """Take a row apart (MySQL client/server protocol, Text Resultset Row), as
+        PyMySQL does but without a call for each value's length.
+        """
+        data, at = packet._data, 0
+        row: list[t.Any] = []
+        for encoding, converter in self.converters:
+            try:
+                length = data[at]
+            except IndexError:
+                break  # fewer values than columns, which PyMySQL allows
+            at += 1
+            if length >= 0xFB:  # NULL, or longer
+                packet.rewind(at - 1)
+                length = packet.read_length_encoded_integer()
+                at = packet._position
+                if length is None:
+                    row.append(None)
+                    continue
+            value = data[at : at + length]
+            at += length
+            if encoding is not None:
+                value = value.decode(encoding)
+            row.append(value if converter is None else converter(value))
+        if at > len(data):
+            raise self.connection._lost("a row is cut off")
+        return tuple(row)
+
     def disown(self) -> None:
         """Let go of a connection that is being closed: its rows are not read."""
         self.unbuffered_active = False

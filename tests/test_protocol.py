@@ -22,6 +22,7 @@ from pymysql.constants import CLIENT
 from pymysql.constants import COMMAND
 from pymysql.cursors import DictCursor
 from pymysql.cursors import SSCursor
+from pymysql.protocol import MysqlPacket
 
 from flask_mysqlpool import protocol
 from flask_mysqlpool import results
@@ -58,6 +59,7 @@ METHODS = {
         "_finish_unbuffered_query": "self",
         "_get_descriptions": "self",
         "_read_ok_packet": "self, packet",
+        "_read_row_from_packet": "self, packet",
         "_read_rowdata_packet_unbuffered": "self",
         "init_unbuffered_query": "self",
         "read": "self",
@@ -240,6 +242,66 @@ class Pieces(io.RawIOBase):
         piece = self._pieces.pop(0) if self._pieces else b""
         buffer[: len(piece)] = piece
         return len(piece)
+
+
+def length_encoded(value: bytes | None) -> bytes:
+    if value is None:
+        return b"\xfb"
+    size = len(value)
+    if size < 251:
+        return bytes([size]) + value
+    for mark, room in ((b"\xfc", 2), (b"\xfd", 3)):
+        if size < 1 << 8 * room:
+            return mark + size.to_bytes(room, "little") + value
+    return b"\xfe" + size.to_bytes(8, "little") + value
+
+
+VALUES = (
+    None,
+    b"",
+    b"7",
+    "é".encode(),
+    *(b"1" * n for n in (250, 251, 65536, 1 << 24)),
+)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda v: "NULL" if v is None else len(v))
+@pytest.mark.parametrize("kind", ["bytes", "text", "converted"])
+def test_rows_are_those_of_pymysql(value: bytes | None, kind: str) -> None:
+    encoding, converter = {
+        "bytes": (None, None),
+        "text": ("utf8", None),
+        "converted": ("utf8", str.upper),
+    }[kind]
+    connection = fed(b"")
+    result = results.TrackedResult(connection)
+    result.converters = [(encoding, converter)] * 3
+    data = length_encoded(value) + b"\x01a" + length_encoded(value)
+    for row in (data, data[: -len(length_encoded(value))]):  # the last one is left out
+        theirs: t.Any = MySQLResult
+        expected = theirs._read_row_from_packet(result, MysqlPacket(row, "utf8"))
+        assert result._read_row_from_packet(MysqlPacket(row, "utf8")) == expected
+    connection.abandon()
+
+
+@pytest.mark.parametrize("row", [b"\x05abc", b"\xfc\x00\x01abc", b"\x01a\x01"])
+def test_row_that_is_cut_off_ends_the_connection(row: bytes) -> None:
+    connection = fed(b"")
+    result = results.TrackedResult(connection)
+    result.converters = [("utf8", None)] * 2
+    with pytest.raises(pymysql.err.OperationalError, match="cut off"):
+        result._read_row_from_packet(MysqlPacket(row, "utf8"))
+    assert not connection.open
+    connection.abandon()
+
+
+def test_error_of_a_converter_is_not_swallowed() -> None:
+    connection = fed(b"")
+    result = results.TrackedResult(connection)
+    result.converters = [("utf8", lambda value: "ab"[int(value)])]
+    with pytest.raises(IndexError):
+        result._read_row_from_packet(MysqlPacket(b"\x017", "utf8"))
+    connection.abandon()
 
 
 def test_columns_are_the_same_in_whatever_pieces_they_come(raw: t.Any) -> None:

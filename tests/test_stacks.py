@@ -101,6 +101,21 @@ def test_view_is_named_with_its_line(make_app: MakeApp) -> None:
     assert not any("site-packages" in place for place in holder.taken + holder.stands)
 
 
+def test_stack_of_a_view_is_noted_up_to_flasks_own(make_app: MakeApp) -> None:
+    app = make_app()
+
+    def helper() -> list[str]:
+        get_db()
+        (connection,) = pool_of(app)._lent.values()
+        return [code.co_name for code, _ in connection.taken]
+
+    @app.get("/accounts")
+    def accounts() -> list[str]:
+        return helper()
+
+    assert app.test_client().get("/accounts").json == ["helper", "accounts"]
+
+
 def test_command_is_named(make_app: MakeApp) -> None:
     app = make_app()
     seen = []
