@@ -18,8 +18,6 @@ from ..contenders import load
 from .checkout import pairs
 from .idle import SIZES
 
-BATCHES = 20
-
 
 def main(name: str, seconds: str) -> None:
     entrant = load([name])[0][name]
@@ -36,16 +34,8 @@ def grow(entrant: type[Contender], arguments: Arguments, seconds: float) -> list
                 began = memory()  # what is needed once, however many connections
             contender = opened.enter_context(closing(entrant(arguments, size)))
             contender.warm(size)
-            costs.append(cost(contender, seconds / len(SIZES)))
+            costs.append(pairs(contender, seconds / len(SIZES))[1])
         return [*costs, (memory() - began) / sum(SIZES[1:]) / 1024]
-
-
-def cost(contender: Contender, seconds: float) -> float:
-    """Return the µs of a checkout and return in the best of many short batches: what
-    disturbs them only ever adds.
-    """
-    batches = (pairs(contender, seconds / BATCHES) for _ in range(BATCHES))
-    return min(took / count for count, took in batches) * 1e6
 
 
 def memory() -> float:
