@@ -128,7 +128,6 @@ class WireConnection(_Connection):
         rows = None
         while self.unanswered:
             self._next_seq_id = 1
-            self._refresh_limit()
             self._read_query_result()
             while self._result.has_next:
                 self._read_query_result()
@@ -228,17 +227,12 @@ class WireConnection(_Connection):
             super().set_character_set(charset, collation)
         # else PyMySQL's connect() calls: what sets the session up sends it as well
 
-    def _get_server_information(self) -> None:
-        self._refresh_limit()
-        super()._get_server_information()  # type: ignore[misc]  # not in the stubs
-
     def _request_authentication(self) -> None:
-        self._refresh_limit()
+        self._refresh_limit()  # TLS begins here, and reads without _read_packet()
         self.tracked = bool(self.server_capabilities & CLIENT_SESSION_TRACK)
         if self.tracked:
             self.client_flag |= CLIENT_SESSION_TRACK
         super()._request_authentication()  # type: ignore[misc]  # not in the stubs
-        self._refresh_limit()
 
     def _read_packet(self, packet_type: t.Any = MysqlPacket) -> t.Any:
         """Read a packet, as PyMySQL does but in fewer steps: what a checkout costs is
