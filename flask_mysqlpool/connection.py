@@ -37,6 +37,7 @@ from .statements import Kind
 from .statements import kind_of
 from .statements import LONGEST_READ
 from .statements import OTHER
+from .statements import READ
 from .statements import WRITE
 
 # A server, or its session, that takes no changes, as after a failover.
@@ -234,7 +235,7 @@ class Connection(WireConnection):
             self.session_changed = True  # LAST_INSERT_ID() of the session
         if self.depth and ends_block(text):
             self._end_of_block()
-        if self._wrote(kind, text):
+        if kind is not READ and self._wrote(kind, text):
             self.uncommitted = self.server_status & IN_TRANS != 0
         return self._affected_rows
 

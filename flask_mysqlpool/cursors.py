@@ -17,6 +17,7 @@ class BoundCursor(Cursor):
     connection: t.Any
     _executed: t.Any
     _result: t.Any
+    _closes_as_usual = False  # no close() of its own
 
     def _check_executed(self) -> None:
         connection = self.connection
@@ -26,6 +27,10 @@ class BoundCursor(Cursor):
             raise err.ProgrammingError("execute() first")
 
     def close(self) -> None:
+        result = self._result
+        if self._closes_as_usual and (result is None or not result.has_next):
+            self.connection = None  # all that PyMySQL would come to
+            return
         if self.connection is not None and not self.connection.open:
             self.connection = None  # nothing is left to be read
         super().close()
@@ -63,6 +68,7 @@ BOUND: dict[type[Cursor], type[Cursor]] = {}
 def bind(kind: type[Cursor]) -> type[Cursor]:
     """Return the class of cursors that are ``kind`` and die with the checkout."""
     front = BoundSSCursor if issubclass(kind, SSCursor) else BoundCursor
-    bound = t.cast("type[Cursor]", type(kind.__name__, (front, kind), {}))
+    members = {"_closes_as_usual": kind.close is Cursor.close}
+    bound = t.cast("type[Cursor]", type(kind.__name__, (front, kind), members))
     bound.__module__, bound.__qualname__ = kind.__module__, kind.__qualname__
     return BOUND.setdefault(kind, bound)

@@ -105,8 +105,11 @@ class PooledConnection:
         return self._raw is None or self._raw.pid != getpid()
 
     @property
-    def _result(self) -> t.Any:  # read by PyMySQL's cursors
-        return self._lent()._result
+    def _result(self) -> t.Any:  # read by PyMySQL's cursors, for each statement
+        raw = self._raw
+        if raw is None:
+            raise _stale(None)
+        return raw._result
 
     @t.overload
     def cursor(self, cursor: type[_C]) -> _C: ...
@@ -119,7 +122,7 @@ class PooledConnection:
 
         :param cursor: its class; without it that of the settings.
         """
-        kind = cursor or self._lent().cursorclass
+        kind = cursor or (self._raw or self._lent()).cursorclass
         return (BOUND.get(kind) or bind(kind))(t.cast(t.Any, self))
 
     def commit(self) -> None:

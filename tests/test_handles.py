@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pymysql
 import pytest
+from pymysql.constants import CLIENT
 from pymysql.constants import FIELD_TYPE
 from pymysql.cursors import Cursor
 from pymysql.cursors import DictCursor
@@ -175,6 +176,37 @@ def test_dropped_handle_frees_its_place(
     check_sound(pool)
     assert "dropped, not returned" in caplog.text
     assert pool.stats().closed == {"lost": 1}
+
+
+def test_cursor_closes_in_its_own_way(pool: Pool) -> None:
+    closed = []
+
+    class Noting(DictCursor):
+        def close(self) -> None:
+            closed.append(self.rowcount)
+            super().close()
+
+    with pool.connection() as db, db.cursor(Noting) as cursor:
+        cursor.execute("SELECT 1 AS n")
+    assert closed == [1]
+
+
+@pytest.mark.parametrize("kind", [Cursor, DictCursor])
+def test_closed_cursor_leaves_nothing_unread(
+    make_pool: MakePool, mysql_url: str, kind: type[Cursor]
+) -> None:
+    pool = make_pool(mysql_url, client_flag=CLIENT.MULTI_STATEMENTS)
+    with pool.connection() as db:
+        for sql in ("SELECT 1; SELECT 2; SELECT 3", "SELECT 4", "DO 0"):
+            with db.cursor(kind) as cursor:
+                cursor.execute(sql)
+            assert db._raw is not None
+            assert not db._raw.in_exchange
+            assert rows(db, "SELECT 5") == ((5,),)
+        cursor = db.cursor(kind)
+        cursor.close()
+        with pytest.raises(pymysql.ProgrammingError, match="[Cc]ursor closed"):
+            cursor.execute("SELECT 6")
 
 
 def test_dropped_cursor_reads_nothing(pool: Pool, wire: Wire) -> None:
