@@ -60,7 +60,8 @@ class Origin(t.Protocol):
 class Connection(WireConnection):
     """A session at the server, from its opening to its end.
 
-    One thread at a time may use it: whoever holds :attr:`turn`.
+    One thread at a time may use it: whoever holds :attr:`turn`, or has ended its lease
+    while nobody did.
     """
 
     # What a lender needs to know; the pool writes it.

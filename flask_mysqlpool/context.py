@@ -31,7 +31,8 @@ NO_ENDPOINT = "no endpoint"  # such as a 404
 FRAMES_NOTED = 8  # of the stack of a checkout, up to Flask's own
 WARNING_PAUSE = 3600.0  # seconds between two warnings of the same
 _ON_G = "_mysqlpool"
-_DISPATCH = Flask.dispatch_request.__code__  # who called it is the same in each request
+# Who calls it is the same in each request. An instrumentation may have replaced it.
+_DISPATCH = getattr(Flask.dispatch_request, "__code__", None)
 
 _warned_until: dict[tuple[str, str, str], float] = {}  # by app, bind and holder
 

@@ -17,7 +17,7 @@ class BoundCursor(Cursor):
     connection: t.Any
     _executed: t.Any
     _result: t.Any
-    _closes_as_usual = False  # no close() of its own
+    _closes_as_usual = False  # whether its own class leaves that to PyMySQL
 
     def _check_executed(self) -> None:
         connection = self.connection
@@ -68,7 +68,8 @@ BOUND: dict[type[Cursor], type[Cursor]] = {}
 def bind(kind: type[Cursor]) -> type[Cursor]:
     """Return the class of cursors that are ``kind`` and die with the checkout."""
     front = BoundSSCursor if issubclass(kind, SSCursor) else BoundCursor
-    members = {"_closes_as_usual": kind.close is Cursor.close}
+    usual = kind.close is Cursor.close and kind.nextset is Cursor.nextset
+    members = {"_closes_as_usual": usual}
     bound = t.cast("type[Cursor]", type(kind.__name__, (front, kind), members))
     bound.__module__, bound.__qualname__ = kind.__module__, kind.__qualname__
     return BOUND.setdefault(kind, bound)

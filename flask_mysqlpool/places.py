@@ -283,10 +283,10 @@ class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
 
     def _lend(self, connection: Connection, now: float) -> Connection:
         self._leases = connection.lease = lease = self._leases + 1
-        self._lent[lease] = connection
         self._connections += 1
         connection.uses += 1
         connection.lent_at = now
+        self._lent[lease] = connection  # last: it is read without the lock
         return connection
 
     def _pass_on(self) -> None:

@@ -39,6 +39,9 @@ COM_RESET_CONNECTION = 0x1F  # PyMySQL calls this number COM_END
 
 Command = tuple[int, bytes]
 
+# What reading raises; the last two where another thread has closed the connection.
+GONE = (OSError, AttributeError, ValueError)
+
 _HEADER = struct.Struct("<HBB")
 _unpack_header = _HEADER.unpack
 _unpack_header_from = _HEADER.unpack_from
@@ -141,7 +144,7 @@ class WireConnection(_Connection):
         """
         try:
             here: bytes = self._rfile.peek(4)  # gives all that was received
-        except (OSError, AttributeError, ValueError) as error:  # as in _read_packet()
+        except GONE as error:
             raise self._lost(error) from error
         end = 0
         try:
@@ -154,7 +157,10 @@ class WireConnection(_Connection):
 
     def skip_packets(self, count: int, size: int) -> None:
         """Read packets that :meth:`next_packets` has shown."""
-        self._rfile.read(size)
+        try:
+            self._rfile.read(size)
+        except GONE as error:
+            raise self._lost(error) from error
         self._next_seq_id = (self._next_seq_id + count) & 0xFF
 
     def read_arrived(self) -> bool:
@@ -170,7 +176,7 @@ class WireConnection(_Connection):
         except BlockingIOError:
             return False
         size = len(came) - 4
-        if size < 1 or came[:4] != struct.pack("<HBB", size & 0xFFFF, size >> 16, 1):
+        if size < 1 or came[:4] != _HEADER.pack(size & 0xFFFF, size >> 16, 1):
             raise self._lost("the answer is cut off, or not the only one")
         self._note_ok(MysqlPacket(came[4:], self.encoding))
         self.unanswered = 0
@@ -250,8 +256,7 @@ class WireConnection(_Connection):
                 low, high, number = _unpack_header(read(4))
                 size = low | high << 16
                 part = read(size)
-            except (OSError, struct.error, AttributeError, ValueError) as error:
-                # The last two: another thread has closed it meanwhile.
+            except (*GONE, struct.error) as error:
                 raise self._lost(error) from error
             if number != self._next_seq_id or len(part) != size:
                 raise self._lost("the answer is cut off or out of order")

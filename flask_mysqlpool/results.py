@@ -13,6 +13,7 @@ from pymysql.protocol import OKPacketWrapper
 
 MORE_RESULTS = 0x0008  # MySQL client/server protocol, status flags
 
+FIRST_DEFINITION = 2  # number of the packet, in the answer to a command
 COLUMNS_KEPT = 256  # results of different columns, for each pool
 
 _unpack_flags = struct.Struct("<HH").unpack_from
@@ -56,7 +57,9 @@ class TrackedResult(MySQLResult):
         """
         connection = self.connection
         count = self.field_count + 1
-        here = connection.next_packets(count)
+        # Their headers are numbered, of a further result according to what was before.
+        first = connection._next_seq_id == FIRST_DEFINITION
+        here = connection.next_packets(count) if first else b""
         key: tuple[t.Any, ...] = (connection.encoding, here)
         columns = connection.columns.get(key)
         if columns is not None:

@@ -179,16 +179,23 @@ def test_dropped_handle_frees_its_place(
 
 
 def test_cursor_closes_in_its_own_way(pool: Pool) -> None:
-    closed = []
+    called = []
 
-    class Noting(DictCursor):
+    class OwnClose(DictCursor):
         def close(self) -> None:
-            closed.append(self.rowcount)
+            called.append("close")
             super().close()
 
-    with pool.connection() as db, db.cursor(Noting) as cursor:
-        cursor.execute("SELECT 1 AS n")
-    assert closed == [1]
+    class OwnNextset(DictCursor):
+        def nextset(self) -> t.Any:
+            called.append("nextset")
+            return super().nextset()
+
+    for kind in (OwnClose, OwnNextset):
+        with pool.connection() as db, db.cursor(kind) as cursor:
+            cursor.execute("SELECT 1 AS n")
+            called.clear()
+        assert called == [kind.__name__.removeprefix("Own").lower()]
 
 
 @pytest.mark.parametrize("kind", [Cursor, DictCursor])

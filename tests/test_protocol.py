@@ -335,13 +335,33 @@ def test_known_columns_are_read_in_one_step(
 
     monkeypatch.setattr(raw, "_read_packet", read)
     raw.query("SELECT 1 AS a, 2 AS b, 3 AS c")
-    assert (
-        len(reads) == 1 + 4 + 2
-    )  # how many columns, those and an end, a row and an end
+    # How many columns, those and an end, a row and an end.
+    assert len(reads) == 1 + 4 + 2
     reads.clear()
     raw.query("SELECT 4 AS a, 5 AS b, 6 AS c")
     assert raw._result.rows == ((4, 5, 6),)
     assert len(reads) == 1 + 2
+
+
+def test_columns_of_a_further_result_are_kept_once(raw: t.Any) -> None:
+    raw.query("CREATE TABLE t (n INT)")
+    raw.query("INSERT INTO t VALUES (1), (2), (3)")
+    kept = len(raw.columns)
+    for count in (1, 2, 3):  # rows before it number its packets otherwise
+        raw.query(f"SELECT n FROM t WHERE n <= {count}; SELECT 'a' AS further")
+        raw.next_result()
+        assert raw._result.rows == (("a",),)
+    assert len(raw.columns) == kept + 2
+
+
+def test_connection_closed_between_two_steps_is_lost() -> None:
+    connection = fed(packet(1, b"abc"))
+    connection._rfile = None  # as another thread leaves it
+    for name, arguments in (("next_packets", (1,)), ("skip_packets", (1, 4))):
+        with pytest.raises(pymysql.err.OperationalError) as raised:
+            getattr(connection, name)(*arguments)
+        assert raised.value.args[0] == 2013
+    connection.abandon()
 
 
 def test_columns_out_of_order_end_the_connection(raw: t.Any) -> None:
@@ -470,7 +490,8 @@ def test_answer_is_left_to_the_slow_path(
     wire.sessions[0].inject(OK)
     wait_until(lambda: not patient.quiet())
     if how == "timeout":
-        monkeypatch.setattr(patient, "_current_timeout", 5.0)
+        patient._write_timeout = 5.0
+        patient.send_ahead([(COM_QUERY, b"ROLLBACK")])
     elif how == "two commands":
         patient.unanswered = 2
     else:
