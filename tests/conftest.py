@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import threading
 import time
 import typing as t
@@ -34,6 +35,13 @@ def wait_until(condition: Callable[[], t.Any], seconds: float = 10.0) -> None:
 def settings_for(url: str, **settings: t.Any) -> Settings:
     keys = {f"MYSQLPOOL_{name.upper()}": value for name, value in settings.items()}
     return Settings.from_config({"MYSQLPOOL_URL": url, **keys})["default"]
+
+
+def pytest_configure() -> None:
+    """Heed SIGINT, and let the children do so: a shell has its background jobs ignore
+    it.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -238,8 +238,6 @@ def main(case: str, *arguments: str) -> dict[str, t.Any]:
 
 
 if __name__ == "__main__":
-    # Whoever runs in the background has it ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         print(json.dumps(main(*sys.argv[1:])))
     except pymysql.Error as error:
