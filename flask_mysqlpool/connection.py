@@ -37,7 +37,6 @@ from .statements import Kind
 from .statements import kind_of
 from .statements import LONGEST_READ
 from .statements import OTHER
-from .statements import READ
 from .statements import WRITE
 
 # A server, or its session, that takes no changes, as after a failover.
@@ -236,7 +235,7 @@ class Connection(WireConnection):
             self.session_changed = True  # LAST_INSERT_ID() of the session
         if self.depth and ends_block(text):
             self._end_of_block()
-        if kind is not READ and self._wrote(kind, text):
+        if (kind is WRITE or kind is OTHER) and self._wrote(kind, text):
             self.uncommitted = self.server_status & IN_TRANS != 0
         return self._affected_rows
 
@@ -369,9 +368,9 @@ class Connection(WireConnection):
         self.send_ahead([*ahead, *again])
 
     def _wrote(self, kind: Kind, text: str) -> bool:
-        """Return whether the statement whose result came in may have changed data."""
-        if kind is not WRITE and kind is not OTHER:
-            return False
+        """Return whether a statement, a WRITE or an OTHER, whose result came in may have
+        changed data.
+        """
         if self._result.field_count:  # INSERT … RETURNING, or rows of a WITH
             return first_word(text) in ("INSERT", "REPLACE", "UPDATE", "DELETE")
         return kind is WRITE or self._affected_rows > 0
