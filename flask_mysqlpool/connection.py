@@ -368,9 +368,7 @@ class Connection(WireConnection):
         self.send_ahead([*ahead, *again])
 
     def _wrote(self, kind: Kind, text: str) -> bool:
-        """Return whether a statement, a WRITE or an OTHER, whose result came in may have
-        changed data.
-        """
+        """Return whether an answered WRITE or OTHER may have changed data."""
         if self._result.field_count:  # INSERT … RETURNING, or rows of a WITH
             return first_word(text) in ("INSERT", "REPLACE", "UPDATE", "DELETE")
         return kind is WRITE or self._affected_rows > 0
