@@ -22,18 +22,19 @@ SLOW = [sys.executable, "-m", "benchmarks.slow_forwarder"]
 
 
 @contextmanager
-def forward(host: str, port: int, delay: float) -> Iterator[tuple[int, str]]:
+def forward(where: tuple[str, str], delay: float) -> Iterator[tuple[int, str]]:
     """Forward a free port of 127.0.0.1 to a server; yield the port and by what.
 
+    :param where: the server's host and port, or the path of its Unix socket and ``-``.
     :param delay: seconds each way.
     """
-    where = [host, str(port), str(round(delay * 1_000_000))]
+    words = [*where, str(round(delay * 1_000_000))]
     with ExitStack() as stack:
         with tempfile.TemporaryDirectory() as folder:
             program = _compile(Path(folder, "forwarder"))
             process = stack.enter_context(
                 subprocess.Popen(
-                    [*(program or SLOW), *where],
+                    [*(program or SLOW), *words],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,

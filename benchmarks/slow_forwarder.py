@@ -1,5 +1,6 @@
 """What ``forwarder.c`` does, where there is no C compiler:
-``python -m benchmarks.slow_forwarder HOST PORT MICROSECONDS``.
+``python -m benchmarks.slow_forwarder HOST PORT MICROSECONDS``, or ``/SOCKET -`` in
+place of the first two.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ async def pump(reader: StreamReader, writer: StreamWriter, delay: float) -> None
         await asyncio.sleep(delay)
 
 
-async def serve(host: str, port: int, delay: float) -> None:
+async def serve(host: str, port: str, delay: float) -> None:
     async def take_in(reader: StreamReader, writer: StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection(host, port)
+            if host.startswith("/"):
+                far_reader, far_writer = await asyncio.open_unix_connection(host)
+            else:
+                far_reader, far_writer = await asyncio.open_connection(host, port)
         except OSError:
             writer.close()  # what the client of a server that is down sees
             return
@@ -44,7 +48,7 @@ async def serve(host: str, port: int, delay: float) -> None:
 def main(host: str, port: str, microseconds: str) -> None:
     # epoll and poll wait whole milliseconds only; select does not.
     loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
-    loop.run_until_complete(serve(host, int(port), int(microseconds) / 1_000_000))
+    loop.run_until_complete(serve(host, port, int(microseconds) / 1_000_000))
 
 
 if __name__ == "__main__":
