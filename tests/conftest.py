@@ -44,6 +44,12 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_finish() -> None:
+    """Spare the collection after each test what stays for the whole run anyway."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
 def make_pool(mysql_url: str) -> Iterator[MakePool]:
     """Make pools on a fresh database: ``make_pool(max_size=2)``."""
