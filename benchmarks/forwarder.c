@@ -76,7 +76,7 @@ static void take_in(int listener)
         return;
     }
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* fails on a socket */
     struct end *a = calloc(1, sizeof *a), *b = calloc(1, sizeof *b);
     *a = (struct end){.fd = client, .other = b};
     *b = (struct end){.fd = server, .other = a};
@@ -138,7 +138,7 @@ static long long deliver_due(void)
     return -1;
 }
 
-/* A Unix socket costs the processor less than a port: a line would cost it nothing. */
+/* Cheaper for the processor than a port; a real line would take none of it. */
 static struct addrinfo *find_socket(const char *path)
 {
     static struct sockaddr_un address = {.sun_family = AF_UNIX};

@@ -86,7 +86,7 @@ def open_site(url: str | None, seconds: float) -> Iterator[Site]:
             options = [f"--max-connections={MOST_CONNECTIONS}"]
             server = stack.enter_context(PrivateServer(options=options))
             address = parse(server.url("benchmarks"))
-            way = server.socket, "-"  # spares the processor, as a line would
+            way = server.socket, "-"
         else:
             address = parse(url)
             way = address["host"], str(address["port"])
@@ -99,7 +99,7 @@ def open_site(url: str | None, seconds: float) -> Iterator[Site]:
         port, how = stack.enter_context(forward(way, ROUND_TRIP / 2))
         notes = {
             "server": _version(monitor),
-            "forwarder": how,
+            "forwarder": f"{how}, to a {'socket' if url is None else 'port'}",
             "round trip": _round_trip(plain),
             "round trip, far": _round_trip(plain | {"host": "127.0.0.1", "port": port}),
         }
