@@ -403,9 +403,9 @@ def test_slow_query_is_bounded(client: FlaskClient, seconds: str) -> None:
 
 @pytest.mark.parametrize("address", ["/", "/accounts/1", "/slow?seconds=0"])
 def test_full_pool_has_a_page(open_bank: OpenBank, address: str) -> None:
+    init_db(open_bank())
     app = open_bank(MAX_SIZE=1, TIMEOUT=0.05)
-    init_db(app)
-    with app.extensions["mysqlpool"]["default"].connection():
+    with app.extensions["mysqlpool"]["default"].connection(timeout=10):
         response = app.test_client().get(address)
     assert response.status_code == 503
     assert response.headers["Retry-After"]
@@ -418,7 +418,7 @@ def test_transfer_that_gets_no_connection_changes_nothing(
 ) -> None:
     full = open_bank(MAX_SIZE=1, TIMEOUT=0.05)
     before = state(bank)
-    with full.extensions["mysqlpool"]["default"].connection():
+    with full.extensions["mysqlpool"]["default"].connection(timeout=10):
         response = send(full)
     assert response.status_code == 503
     assert state(bank) == before
