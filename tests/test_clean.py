@@ -367,7 +367,7 @@ def test_answer_that_does_not_come_is_not_waited_for_beyond_the_timeout(
         with pool.connection() as db:
             rows(db, "SELECT n FROM t")
             wire.sessions[0].hold()
-        with pool.connection(timeout=0.2) as db:
+        with pool.connection(timeout=0.5) as db:
             assert rows(db, "SELECT 2") == ((2,),)
         assert len(wire.sessions) == 2
         assert pool.stats().closed == {"dead": 1}

@@ -179,7 +179,7 @@ def test_ten_thousand_malformed_messages(address: str, folder: Path) -> None:
             asker.shutdown(socket.SHUT_WR)
             assert asker.recv(100) == b""
     assert_well(folder)
-    wait_until(lambda: threading.active_count() == threads)
+    wait_until(lambda: threading.active_count() <= threads)
 
 
 @pytest.mark.parametrize("what", MALFORMED)

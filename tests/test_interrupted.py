@@ -192,7 +192,7 @@ def test_second_interrupt_while_the_first_is_dealt_with(
 
 def test_read_timeout(make_pool: MakePool, mysql_url: str) -> None:
     with Wire(mysql_url) as wire:
-        pool = make_pool(wire.url, max_size=1, read_timeout=0.2)
+        pool = make_pool(wire.url, max_size=1, read_timeout=1)
         with pool.connection() as db:
             rows(db, "SELECT 1")
             wire.sessions[0].hold()
@@ -207,7 +207,7 @@ def test_read_timeout(make_pool: MakePool, mysql_url: str) -> None:
 
 def test_read_timeout_between_rows(make_pool: MakePool, mysql_url: str) -> None:
     with Wire(mysql_url) as wire:
-        pool = make_pool(wire.url, max_size=1, read_timeout=0.2)
+        pool = make_pool(wire.url, max_size=1, read_timeout=1)
         with pool.connection() as db:
             cursor = db.cursor(SSCursor)
             cursor.execute("SELECT REPEAT('x', 1000) FROM information_schema.columns")
