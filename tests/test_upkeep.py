@@ -290,8 +290,8 @@ def test_thousand_pools_leave_no_thread_and_no_descriptor(mysql_url: str) -> Non
     threads, descriptors = threading.active_count(), opened()
     for _ in range(1000):
         once()
-    wait_until(lambda: threading.active_count() == threads)
-    assert opened() == descriptors
+    wait_until(lambda: threading.active_count() <= threads)
+    assert opened() <= descriptors
 
 
 def test_callable_password_is_asked_at_each_connect(
