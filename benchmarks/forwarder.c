@@ -76,7 +76,7 @@ static void take_in(int listener)
         return;
     }
     setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* fails on a socket */
+    setsockopt(server, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* not on a Unix one */
     struct end *a = calloc(1, sizeof *a), *b = calloc(1, sizeof *b);
     *a = (struct end){.fd = client, .other = b};
     *b = (struct end){.fd = server, .other = a};
