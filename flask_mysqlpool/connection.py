@@ -7,7 +7,6 @@ The rule of this room: what is not known to be clean is not clean.
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import threading
 import time
@@ -24,6 +23,7 @@ from .protocol import Command
 from .protocol import IN_TRANS
 from .protocol import refused_by_server
 from .protocol import SESSION_STATE_CHANGED
+from .protocol import shut_down
 from .protocol import WireConnection
 from .session import first_commands
 from .session import reset_commands
@@ -349,10 +349,7 @@ class Connection(WireConnection):
             os.close(sock.detach())
             self._sock = self._rfile = None
         elif sock is not None:
-            try:  # wakes a thread that reads from it
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the other side was faster
+            shut_down(sock)  # wakes a thread that reads from it
         super().abandon()
 
     def _send_reset(self) -> None:

@@ -8,6 +8,7 @@ version by ``tests/test_protocol.py``.
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import time
 import typing as t
@@ -58,6 +59,21 @@ def refused_by_server(error: BaseException) -> bool:
     if not isinstance(code, int):
         return False
     return code >= 1000 and not CR.CR_ERROR_FIRST <= code < 3000
+
+
+def shut_down(sock: socket.socket) -> None:
+    """End both directions of a socket without closing it.
+
+    ``SSLSocket.shutdown()`` forgets TLS before it ends the connection: what another
+    thread sends in between would leave in clear. Here TLS stays until the end.
+    """
+    try:
+        if isinstance(sock, ssl.SSLSocket):
+            super(ssl.SSLSocket, sock).shutdown(socket.SHUT_RDWR)
+        else:
+            sock.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # the other side was faster
 
 
 if t.TYPE_CHECKING:
