@@ -37,17 +37,22 @@ _SIX = {
     if len(word) == 6
     for written in (word, word.lower())
 }
-_WORD = re.compile(r"[\s(]*([A-Za-z]+)")
-_ENDS_BLOCK = re.compile(
+# A statement holds what visitors typed: each expression must read any text in linear
+# time. None has two repetitions in a row that match the same characters.
+_WORD = re.compile(r"[\s(]*([A-Za-z]+)")  # one attempt; no blank begins a word
+_ENDS_BLOCK = re.compile(  # one attempt; each run of blanks is followed by a letter
     r"\s*(?:COMMIT|BEGIN|START\s+TRANSACTION|LOCK\s+TABLES?|ROLLBACK(?!(?:\s+WORK)?\s+TO))\b",
     re.IGNORECASE,
 )
-_START = re.compile(r"\s*START\s+TRANSACTION\b", re.IGNORECASE)
-# No word boundary in front: "1.5INTO @a" is two words to the server.
-_INTO_VARIABLE = re.compile(r"INTO(?:\s|--[^\n]*\n|#[^\n]*\n)*@")
+_START = re.compile(r"\s*START\s+TRANSACTION\b", re.IGNORECASE)  # the same
+# No word boundary in front: "1.5INTO @a" is two words to the server. What begins a
+# comment counts as the variable behind it: to skip comments from each INTO would read
+# those that hold INTO again and again. An attempt reads one run of blanks.
+_INTO_VARIABLE = re.compile(r"INTO\s*(?:@|--|#)")
+# An attempt of these reads one run of blanks, too: no other begins within it.
 _BEYOND_RESET = re.compile(r"\bPROFILING\b|\bRESOURCE\s+GROUP\b", re.IGNORECASE)
-_USE = re.compile(r"\b(?:USE|EXECUTE)\b", re.IGNORECASE)
 _NEXT_VALUE = re.compile(r"NEXT\s*VAL")  # of a sequence: LASTVAL() of the session
+_USE = re.compile(r"\b(?:USE|EXECUTE)\b", re.IGNORECASE)  # repeats nothing
 
 LONGEST_SHOWN = 300  # characters of a statement that are shown
 LONGEST_READ = 20_000  # characters
@@ -56,6 +61,9 @@ LONGEST_READ = 20_000  # characters
 def _token(escape: str) -> re.Pattern[str]:
     """Return what finds values and comments, and names in backquotes: what looks like
     a quote within one of them is none. A string may lack its end, which was cut off.
+
+    It reads no character twice: what has begun always matches, up to its own end or
+    that of the text.
     """
     strings = "|".join(
         rf"{quote}(?:[^{quote}{escape}]{escape and '|' + escape + '.?'}|{quote * 2})*"

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import random
-import time
+import re
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterator
+from itertools import product
 
 import pytest
 
+from flask_mysqlpool import statements
 from flask_mysqlpool.statements import beyond_reset
+from flask_mysqlpool.statements import ends_block
 from flask_mysqlpool.statements import first_word
 from flask_mysqlpool.statements import kind_of
 from flask_mysqlpool.statements import OTHER
@@ -15,6 +21,10 @@ from flask_mysqlpool.statements import READ
 from flask_mysqlpool.statements import TRANSACTION
 from flask_mysqlpool.statements import without_values
 from flask_mysqlpool.statements import WRITE
+
+from .steps import counted_text
+from .steps import CountedPattern
+from .steps import Steps
 
 READS = [
     "SELECT 1",
@@ -108,6 +118,57 @@ PARTS += [
     "_LOCK",
     "\N{LATIN SMALL LETTER LONG S}",
 ]
+# What a visitor may repeat in a text, to have it read again and again.
+MARKS = r"""@ ' " ` \ \' -- # /* */ /**/ /*! /*!50000 /*M! ( ) ; := 1 1e 1e-""".split()
+MARKS += [".", "$", "x", " ", "\n", "\t", "\xa0", "-- ", "--\n", "#\n"]
+WORDS = "INTO @INTO NEXT VAL START TRANSACTION ROLLBACK WORK TO RESOURCE GROUP".split()
+FRAGMENTS = MARKS + [word + end for word in WORDS for end in ("", " ", "--", "#")]
+FRONTS = ["", " ", "/*", "-- ", "`", '"', "START", "ROLLBACK", "RESOURCE", "SELECT 1"]
+FRONTS += ["SELECT @a INTO", "INSERT INTO t VALUES ('@", "SELECT NEXT"]
+BACKS = ["", "'", "\n", "@", "*/", "x", " TO", "VAL"]
+SIZE = 128  # characters that are repeated at least, before they are doubled
+SCANS: dict[str, Callable[[str], object]] = {
+    "kind_of": kind_of,
+    "first_word": first_word,
+    "ends_block": ends_block,
+    "beyond_reset": lambda sql: beyond_reset(sql, has_database=False),
+    "without_values": lambda sql: without_values(sql, True),
+    "without_values, no backslashes": lambda sql: without_values(sql, False),
+}
+
+
+class Repetition(t.NamedTuple):
+    """A text that can be made as long as one likes."""
+
+    front: str
+    unit: str
+    back: str
+
+    def doubled(self, times: int) -> str:
+        units = 4 * -(-SIZE // (4 * len(self.unit)))  # even: quotes stay in pairs
+        return self.front + self.unit * (units << times) + self.back
+
+
+def repetitions() -> Iterator[Repetition]:
+    chance = random.Random(7)
+    for front, fragment in product(FRONTS, FRAGMENTS):
+        yield Repetition(front, fragment, chance.choice(BACKS))
+    for marks in product(MARKS, MARKS):
+        yield Repetition("", "".join(marks), chance.choice(BACKS))
+    for _ in range(300):
+        unit = "".join(chance.choices(FRAGMENTS, k=chance.randint(2, 4)))
+        yield Repetition(chance.choice(FRONTS), unit, chance.choice(BACKS))
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """Have the module's regular expressions count into what is returned."""
+    steps = Steps()
+    for name, value in list(vars(statements).items()):
+        if isinstance(value, re.Pattern):
+            monkeypatch.setattr(statements, name, CountedPattern(value, steps))
+    monkeypatch.setattr(statements, "re", None)  # it could search uncounted
+    return steps
 
 
 @pytest.mark.parametrize("sql", ALL)
@@ -141,12 +202,23 @@ def test_any_text_has_a_kind() -> None:
             assert kind is OTHER, sql
 
 
-def test_long_text_is_read_in_linear_time() -> None:
-    began = time.monotonic()
-    for gap in (" ", "#\n", "--\n", "--#\n", "@ INTO "):
-        kind_of("SELECT @a INTO" + gap * 100_000)
+@pytest.mark.parametrize("name", SCANS)
+def test_twice_the_text_takes_no_more_than_twice_the_steps(
+    name: str, steps: Steps
+) -> None:
+    def taken(text: Repetition, doubled: int) -> int:
+        before = steps.taken
+        SCANS[name](counted_text(text.doubled(doubled), steps))
+        return steps.taken - before
+
+    for text in repetitions():
+        once, twice = taken(text, 0), taken(text, 1)
+        assert twice <= 2 * once + 400, text  # 300 characters are shown
+
+
+def test_long_text_is_read() -> None:
     assert first_word("(" * 1_000_000) == ""
-    assert time.monotonic() - began < 2  # a quadratic search takes minutes
+    assert kind_of("INSERT INTO t VALUES ('@" + "INTO--" * 100_000 + "')") is OTHER
 
 
 @pytest.mark.parametrize(
