@@ -12,8 +12,8 @@ from .errors import PoolFull
 from .errors import PoolTimeout
 from .errors import StaleConnectionError
 from .extension import MySQLPool
-from .handle import PooledConnection
-from .pool import Pool
+from .pool.pool import Pool
+from .pool.pooled_connection import PooledConnection
 
 __all__ = [
     "ConfigError",

@@ -16,13 +16,13 @@ from flask import Flask
 from flask import request
 from flask.globals import app_ctx
 
-from .control import Pools
-from .control import runtime_folder
+from .control.server import Pools
+from .control.server import runtime_folder
 from .errors import NotInitializedError
-from .handle import PooledConnection
-from .places import MOST_ENDPOINTS
-from .pool import Pool
-from .stacks import spots
+from .pool.pool import Pool
+from .pool.pooled_connection import PooledConnection
+from .pool.slots import MOST_ENDPOINTS
+from .stats.holders import spots
 
 logger = logging.getLogger(__name__)
 

@@ -12,18 +12,18 @@ from flask import request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ServiceUnavailable
 
-from .cli import pool_cli
-from .commands import answer
-from .config import Settings
+from .cli.commands import pool_cli
+from .config.settings import Settings
 from .context import EXTENSION
 from .context import holder_name
 from .context import return_all
-from .control import Control
-from .control import Pools
-from .control import runtime_folder
+from .control.commands import answer
+from .control.server import Control
+from .control.server import Pools
+from .control.server import runtime_folder
 from .errors import PoolError
-from .housekeeper import housekeeper
-from .pool import Pool
+from .pool.housekeeper import housekeeper
+from .pool.pool import Pool
 
 
 class MySQLPool:

@@ -15,8 +15,8 @@ import pytest
 
 from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
-from flask_mysqlpool.config import Settings
-from flask_mysqlpool.housekeeper import housekeeper
+from flask_mysqlpool.config.settings import Settings
+from flask_mysqlpool.pool.housekeeper import housekeeper
 
 pytest_plugins = ["flask_mysqlpool.testing.fixtures", "tests.workbench"]
 

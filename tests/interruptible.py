@@ -25,8 +25,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pymysql
 from pymysql.cursors import SSCursor
 
-from flask_mysqlpool import lending
 from flask_mysqlpool import Pool
+from flask_mysqlpool.pool import checkout as lending
 
 from .conftest import settings_for
 from .conftest import wait_until

@@ -8,7 +8,7 @@ import typing as t
 import pytest
 
 from flask_mysqlpool import Pool
-from flask_mysqlpool.quiet import taker
+from flask_mysqlpool.driver.socket_probe import taker
 
 from .stage import rows
 
@@ -102,7 +102,7 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
         take = taker(sock)
         return lambda: t.cast(bytes, plan.use(lambda _: take(), None, None))
 
-    monkeypatch.setattr("flask_mysqlpool.protocol.taker", frail_taker)
+    monkeypatch.setattr("flask_mysqlpool.driver.wire.taker", frail_taker)
     return plan
 
 

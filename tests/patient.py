@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from flask_mysqlpool.config import Settings
-from flask_mysqlpool.control import Reply
-from flask_mysqlpool.doctor import examine
-from flask_mysqlpool.doctor import Finding
-from flask_mysqlpool.server import ServerView
-from flask_mysqlpool.stats import PoolStats
+from flask_mysqlpool.config.settings import Settings
+from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.diagnostics.checks import examine
+from flask_mysqlpool.diagnostics.checks import Finding
+from flask_mysqlpool.diagnostics.server_info import ServerView
+from flask_mysqlpool.stats.readings import PoolStats
 
 from .conftest import settings_for
 

@@ -16,10 +16,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from flask_mysqlpool.commands import ask_stats
-from flask_mysqlpool.control import Reply
-from flask_mysqlpool.control import runtime_folder
-from flask_mysqlpool.stats import PoolStats
+from flask_mysqlpool.control.commands import ask_stats
+from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.control.server import runtime_folder
+from flask_mysqlpool.stats.readings import PoolStats
 
 from .conftest import wait_until
 

@@ -1,4 +1,4 @@
-"""The layers of the package: imports point down only."""
+"""The folders of the package: who may import whom."""
 
 from __future__ import annotations
 
@@ -12,47 +12,28 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "flask_mysqlpool"
 LONGEST_FILE = 400  # lines
-ROOT = "__init__"
+FLASK = {"flask", "werkzeug"}
 
-# Bottom up. A module may import those of the rows above its own and none beside it.
-CORE = (
-    {
-        "errors",
-        "stats",
-        "convert",
-        "statements",
-        "outage",
-        "quiet",
-        "results",
-        "stacks",
-    },
-    {"url", "load"},
-    {"config"},
-    {"protocol"},
-    {"session"},
-    {"connection"},
-    {"opener"},
-    {"cursors", "server"},
-    {"handle"},
-    {"places"},
-    {"lending"},
-    {"pool"},
-    {"housekeeper", "control"},
-    {"commands"},
-    {"doctor"},
-)
-SHELL: tuple[set[str], ...] = (
-    {"context"},
-    {"report"},
-    {"watch"},
-    {"cli"},
-    {"extension"},
-    {ROOT},
-)
-LAYERS = CORE + SHELL
-RANKS = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-# Packages at the edge may import the package, and nothing in it imports them.
-EDGE = {"testing", "status", "metrics"}
+# What each folder, or file at the top, may import besides itself. A name with a dot is
+# one module of a folder.
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "stats": set(),
+    "config": {"errors"},
+    "driver": {"errors", "stats", "config"},
+    "pool": {"errors", "stats", "config", "driver"},
+    "control": {"errors", "stats", "pool"},
+    "diagnostics": {"errors", "stats", "config", "driver", "control"},
+    "context": {"errors", "stats", "pool", "control"},
+    "cli": {"errors", "stats", "control", "diagnostics", "context"},
+    "extension": {"errors", "config", "pool", "control", "context", "cli"},
+    "__init__": {"errors", "pool", "context", "extension"},
+    "metrics": {"errors", "stats", "config", "pool", "control", "context"},
+    "status": {"errors", "stats", "pool", "control", "diagnostics", "context"},
+    "testing": set(),
+}
+KNOW_FLASK = {"context", "cli", "extension", "metrics", "status", "testing"}
+USE_DBUTILS = {"pool"}
 
 
 class Import(t.NamedTuple):
@@ -64,19 +45,17 @@ class Import(t.NamedTuple):
     within_function: bool
 
     @property
-    def room(self) -> str:
-        """The module or edge package of ours that is imported, or nothing."""
+    def target(self) -> str:
+        """What of ours is imported, without the package's name; else nothing."""
         package, _, rest = self.name.partition(".")
-        if package != PACKAGE.name:
-            return ""
-        return rest.partition(".")[0] or ROOT
+        return (rest or "__init__") if package == PACKAGE.name else ""
 
     def __str__(self) -> str:
         return f"{self.file.relative_to(PACKAGE)}:{self.line} imports {self.name}"
 
 
-def room_of(file: Path) -> str:
-    """Return the module, or the edge package, that a file belongs to."""
+def folder_of(file: Path) -> str:
+    """Return the folder of a file, or its own name where it lies in none."""
     inside = file.relative_to(PACKAGE)
     return inside.parts[0] if len(inside.parts) > 1 else inside.stem
 
@@ -104,8 +83,9 @@ def imported_names(node: ast.AST, file: Path) -> Iterator[str]:
             kept = parents[: len(parents) - node.level + 1]
             base = ".".join((*kept, *filter(None, [base])))
         for alias in node.names:
-            submodule = base == PACKAGE.name and alias.name in RANKS.keys() | EDGE
-            yield f"{base}.{alias.name}" if submodule else base
+            path = PACKAGE.joinpath(*base.split(".")[1:], alias.name)
+            module = path.is_dir() or path.with_suffix(".py").exists()
+            yield f"{base}.{alias.name}" if module else base
 
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -120,53 +100,46 @@ def told(found: list[Import]) -> str:
     return "\n".join(map(str, found))
 
 
-def test_each_module_has_its_layer() -> None:
-    modules = {file.stem for file in PACKAGE.glob("*.py")}
-    assert modules == RANKS.keys(), "name the layer of each module here"
-    packages = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
-    assert packages <= EDGE, "a new package is at the edge, or needs a layer here"
+def allowed(found: Import) -> bool:
+    own, folder = folder_of(found.file), found.target.partition(".")[0]
+    return folder == own or bool({folder, found.target} & ALLOWED[own])
+
+
+def test_each_folder_has_its_row() -> None:
+    assert {folder_of(file) for file in FILES} == ALLOWED.keys()
 
 
 def test_the_imports_are_seen() -> None:
-    seen = {(room_of(found.file), found.room or found.name) for found in all_imports()}
-    assert ("pool", "lending") in seen
+    seen = {
+        (folder_of(found.file), found.target or found.name) for found in all_imports()
+    }
+    assert ("pool", "driver.connector") in seen
     assert ("extension", "flask") in seen
-    assert ("config", "convert") in seen, "from . import convert"
+    assert ("config", "config.converters") in seen, "from . import converters"
 
 
-def test_imports_point_down_only() -> None:
-    wrong = [
-        found
-        for found in all_imports()
-        if room_of(found.file) in RANKS
-        and found.room in RANKS
-        and RANKS[found.room] >= RANKS[room_of(found.file)]
-    ]
+def test_a_folder_imports_only_what_its_row_names() -> None:
+    wrong = [each for each in all_imports() if each.target and not allowed(each)]
     assert not wrong, told(wrong)
 
 
-def test_nothing_imports_the_edge() -> None:
+@pytest.mark.parametrize(
+    ("packages", "folders"), [(FLASK, KNOW_FLASK), ({"dbutils"}, USE_DBUTILS)]
+)
+def test_only_some_know_flask_and_dbutils(
+    packages: set[str], folders: set[str]
+) -> None:
     wrong = [
         found
         for found in all_imports()
-        if found.room in EDGE and found.room != room_of(found.file)
-    ]
-    assert not wrong, told(wrong)
-
-
-def test_only_the_shell_knows_flask() -> None:
-    shell = set().union(*SHELL) | EDGE
-    wrong = [
-        found
-        for found in all_imports()
-        if found.name.partition(".")[0] in ("flask", "werkzeug")
-        and room_of(found.file) not in shell
+        if found.name.partition(".")[0] in packages
+        and folder_of(found.file) not in folders
     ]
     assert not wrong, told(wrong)
 
 
 def test_no_import_of_ours_hides_in_a_function() -> None:
-    wrong = [found for found in all_imports() if found.room and found.within_function]
+    wrong = [each for each in all_imports() if each.target and each.within_function]
     assert not wrong, told(wrong)
 
 

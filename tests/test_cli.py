@@ -18,9 +18,9 @@ import pytest
 
 from flask_mysqlpool import get_db
 from flask_mysqlpool import PoolTimeout
-from flask_mysqlpool.cli import pool_cli
-from flask_mysqlpool.config import MASK
-from flask_mysqlpool.control import runtime_folder
+from flask_mysqlpool.cli.commands import pool_cli
+from flask_mysqlpool.config.settings import MASK
+from flask_mysqlpool.control.server import runtime_folder
 
 from .conftest import MakeApp
 from .invoking import run

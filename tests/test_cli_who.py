@@ -13,7 +13,7 @@ import pytest
 from flask_mysqlpool import get_db
 from flask_mysqlpool import Pool
 from flask_mysqlpool import transaction
-from flask_mysqlpool.cli import pool_cli
+from flask_mysqlpool.cli.commands import pool_cli
 
 from .conftest import MakeApp
 from .invoking import run

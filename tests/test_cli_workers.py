@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flask_mysqlpool.cli import pool_cli
+from flask_mysqlpool.cli.commands import pool_cli
 
 from .conftest import wait_until
 from .processes import Server

@@ -20,9 +20,9 @@ from pymysql.cursors import SSCursor
 from flask_mysqlpool import ConfigError
 from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
-from flask_mysqlpool.config import FIELDS
-from flask_mysqlpool.config import MASK
-from flask_mysqlpool.config import Settings
+from flask_mysqlpool.config.settings import FIELDS
+from flask_mysqlpool.config.settings import MASK
+from flask_mysqlpool.config.settings import Settings
 
 from .conftest import MakePool
 from .conftest import settings_for

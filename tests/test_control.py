@@ -21,17 +21,17 @@ import pytest
 
 from flask_mysqlpool import get_db
 from flask_mysqlpool import Pool
-from flask_mysqlpool.commands import answer
-from flask_mysqlpool.commands import ask_recycle
-from flask_mysqlpool.commands import ask_resize
-from flask_mysqlpool.commands import ask_stats
-from flask_mysqlpool.commands import merged
-from flask_mysqlpool.config import Settings
-from flask_mysqlpool.control import Control
-from flask_mysqlpool.control import make_private
-from flask_mysqlpool.control import Pools
-from flask_mysqlpool.control import runtime_folder
-from flask_mysqlpool.stats import PoolStats
+from flask_mysqlpool.config.settings import Settings
+from flask_mysqlpool.control.commands import answer
+from flask_mysqlpool.control.commands import ask_recycle
+from flask_mysqlpool.control.commands import ask_resize
+from flask_mysqlpool.control.commands import ask_stats
+from flask_mysqlpool.control.commands import merged
+from flask_mysqlpool.control.server import Control
+from flask_mysqlpool.control.server import make_private
+from flask_mysqlpool.control.server import Pools
+from flask_mysqlpool.control.server import runtime_folder
+from flask_mysqlpool.stats.readings import PoolStats
 
 from .conftest import MakeApp
 from .conftest import wait_until

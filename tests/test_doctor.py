@@ -6,8 +6,8 @@ import typing as t
 
 import pytest
 
-from flask_mysqlpool.control import Reply
-from flask_mysqlpool.stats import PoolStats
+from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.stats.readings import PoolStats
 
 from .patient import Patient
 

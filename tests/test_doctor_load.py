@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from flask_mysqlpool import doctor
-from flask_mysqlpool.control import Reply
-from flask_mysqlpool.doctor import Finding
-from flask_mysqlpool.stats import EndpointStats
-from flask_mysqlpool.stats import PoolStats
+from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.diagnostics import checks as doctor
+from flask_mysqlpool.diagnostics.checks import Finding
+from flask_mysqlpool.stats.readings import EndpointStats
+from flask_mysqlpool.stats.readings import PoolStats
 
 from .patient import Patient
 

@@ -20,8 +20,8 @@ from pymysql.cursors import SSCursor
 from flask_mysqlpool import get_db
 from flask_mysqlpool import Pool
 from flask_mysqlpool import StaleConnectionError
-from flask_mysqlpool.connection import Connection
-from flask_mysqlpool.results import TrackedResult
+from flask_mysqlpool.driver.results import TrackedResult
+from flask_mysqlpool.driver.session import Connection
 
 from .conftest import MakeApp
 from .conftest import MakePool

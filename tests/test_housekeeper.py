@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from flask_mysqlpool.housekeeper import Housekeeper
-from flask_mysqlpool.housekeeper import SOONEST
+from flask_mysqlpool.pool.housekeeper import Housekeeper
+from flask_mysqlpool.pool.housekeeper import SOONEST
 
 from .conftest import wait_until
 
@@ -129,7 +129,7 @@ def test_error_of_one_pool_is_logged_and_stops_no_other(
 ) -> None:
     keeper, broken, well = Housekeeper(), new_pool(pools), new_pool(pools)
     broken.error = ValueError("broken")
-    with caplog.at_level(logging.ERROR, "flask_mysqlpool.housekeeper"):
+    with caplog.at_level(logging.ERROR, "flask_mysqlpool.pool.housekeeper"):
         keeper.watch(broken)
         wait_until(lambda: broken.visits)
         keeper.watch(well)

@@ -22,9 +22,9 @@ import pytest
 from pymysql.cursors import SSCursor
 
 from flask_mysqlpool import Pool
-from flask_mysqlpool.connection import Connection
-from flask_mysqlpool.places import Waiter
-from flask_mysqlpool.protocol import WireConnection
+from flask_mysqlpool.driver.session import Connection
+from flask_mysqlpool.driver.wire import WireConnection
+from flask_mysqlpool.pool.slots import Waiter
 
 from .conftest import MakePool
 from .conftest import wait_until

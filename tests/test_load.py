@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from flask_mysqlpool.load import Load
-from flask_mysqlpool.load import longest_holder
-from flask_mysqlpool.stats import EndpointStats
-from flask_mysqlpool.stats import PoolStats
+from flask_mysqlpool.diagnostics.sizing import Load
+from flask_mysqlpool.diagnostics.sizing import longest_holder
+from flask_mysqlpool.stats.readings import EndpointStats
+from flask_mysqlpool.stats.readings import PoolStats
 
 
 def reading(checkouts: int, wait: float, hold: float, earlier: int = 0) -> PoolStats:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flask_mysqlpool.outage import FIRST_PAUSE
-from flask_mysqlpool.outage import LONGEST_PAUSE
-from flask_mysqlpool.outage import Outage
+from flask_mysqlpool.pool.circuit_breaker import FIRST_PAUSE
+from flask_mysqlpool.pool.circuit_breaker import LONGEST_PAUSE
+from flask_mysqlpool.pool.circuit_breaker import Outage
 
 DOWN = OSError("connection refused")
 WORSE = OSError("no route to host")

@@ -13,7 +13,7 @@ import pytest
 
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolTimeout
-from flask_mysqlpool.opener import Opener
+from flask_mysqlpool.driver.connector import Opener
 from flask_mysqlpool.testing import PrivateServer
 
 from .conftest import MakePool

@@ -24,16 +24,16 @@ from pymysql.cursors import DictCursor
 from pymysql.cursors import SSCursor
 from pymysql.protocol import MysqlPacket
 
-from flask_mysqlpool import protocol
-from flask_mysqlpool import results
-from flask_mysqlpool.connection import Connection
-from flask_mysqlpool.opener import Opener
-from flask_mysqlpool.protocol import COM_QUERY
-from flask_mysqlpool.protocol import COM_RESET_CONNECTION
-from flask_mysqlpool.protocol import IN_TRANS
-from flask_mysqlpool.protocol import WireConnection
-from flask_mysqlpool.quiet import listener
-from flask_mysqlpool.quiet import taker
+from flask_mysqlpool.driver import results
+from flask_mysqlpool.driver import wire as protocol
+from flask_mysqlpool.driver.connector import Opener
+from flask_mysqlpool.driver.session import Connection
+from flask_mysqlpool.driver.socket_probe import listener
+from flask_mysqlpool.driver.socket_probe import taker
+from flask_mysqlpool.driver.wire import COM_QUERY
+from flask_mysqlpool.driver.wire import COM_RESET_CONNECTION
+from flask_mysqlpool.driver.wire import IN_TRANS
+from flask_mysqlpool.driver.wire import WireConnection
 
 from .conftest import settings_for
 from .conftest import wait_until
@@ -547,7 +547,7 @@ def test_role_is_asked_once_for_many_connections(
         return wire.statements.count("SELECT CURRENT_ROLE()")
 
     assert questions() == 1
-    monkeypatch.setattr("flask_mysqlpool.opener.ROLE_KEPT", 0)
+    monkeypatch.setattr("flask_mysqlpool.driver.connector.ROLE_KEPT", 0)
     assert questions() == 3
 
 

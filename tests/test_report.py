@@ -10,19 +10,19 @@ import pytest
 from rich.console import Console
 from rich.console import RenderableType
 
-from flask_mysqlpool.control import Reply
-from flask_mysqlpool.doctor import Finding
-from flask_mysqlpool.report import counts_table
-from flask_mysqlpool.report import duration
-from flask_mysqlpool.report import endpoints_table
-from flask_mysqlpool.report import findings_table
-from flask_mysqlpool.report import holders_table
-from flask_mysqlpool.report import server_line
-from flask_mysqlpool.report import settings_table
-from flask_mysqlpool.report import workers_table
-from flask_mysqlpool.stacks import Holder
-from flask_mysqlpool.stats import EndpointStats
-from flask_mysqlpool.stats import PoolStats
+from flask_mysqlpool.cli.tables import counts_table
+from flask_mysqlpool.cli.tables import duration
+from flask_mysqlpool.cli.tables import endpoints_table
+from flask_mysqlpool.cli.tables import findings_table
+from flask_mysqlpool.cli.tables import holders_table
+from flask_mysqlpool.cli.tables import server_line
+from flask_mysqlpool.cli.tables import settings_table
+from flask_mysqlpool.cli.tables import workers_table
+from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.diagnostics.checks import Finding
+from flask_mysqlpool.stats.holders import Holder
+from flask_mysqlpool.stats.readings import EndpointStats
+from flask_mysqlpool.stats.readings import PoolStats
 
 BUSY = """\
 Pool default

@@ -14,10 +14,10 @@ import pytest
 
 from flask_mysqlpool import ConfigError
 from flask_mysqlpool import get_db
-from flask_mysqlpool.commands import ask_stats
-from flask_mysqlpool.control import LONGEST_PATH
-from flask_mysqlpool.control import make_private
-from flask_mysqlpool.control import runtime_folder
+from flask_mysqlpool.control.commands import ask_stats
+from flask_mysqlpool.control.server import LONGEST_PATH
+from flask_mysqlpool.control.server import make_private
+from flask_mysqlpool.control.server import runtime_folder
 
 from .conftest import MakeApp
 from .processes import short_folder

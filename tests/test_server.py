@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flask_mysqlpool.server import ServerView
-from flask_mysqlpool.server import view_server
-from flask_mysqlpool.server import view_servers
+from flask_mysqlpool.diagnostics.server_info import ServerView
+from flask_mysqlpool.diagnostics.server_info import view_server
+from flask_mysqlpool.diagnostics.server_info import view_servers
 
 from .conftest import settings_for
 

@@ -19,11 +19,11 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolFull
-from flask_mysqlpool.stacks import described
-from flask_mysqlpool.stacks import Holder
-from flask_mysqlpool.stacks import spots
-from flask_mysqlpool.stacks import standing
-from flask_mysqlpool.stacks import thread_name
+from flask_mysqlpool.stats.holders import described
+from flask_mysqlpool.stats.holders import Holder
+from flask_mysqlpool.stats.holders import spots
+from flask_mysqlpool.stats.holders import standing
+from flask_mysqlpool.stats.holders import thread_name
 
 from .conftest import MakeApp
 from .conftest import MakePool
@@ -167,7 +167,7 @@ def test_who_waits_for_a_check_is_seen_under_his_own_name(
     thread = threading.Thread(target=lambda: take(pool).close())
     thread.start()
     thread.join()
-    monkeypatch.setattr("flask_mysqlpool.connection.Connection.ready", look)
+    monkeypatch.setattr("flask_mysqlpool.driver.session.Connection.ready", look)
     pool.connection(holder="second").close()
     holder = only(seen)
     assert (holder.holder, holder.thread) == ("second", "MainThread")
@@ -257,7 +257,7 @@ def test_program_name_joins_the_servers_view(
         names.append(self._connect_attrs.get("program_name"))
         raise AssertionError("enough")
 
-    target = "flask_mysqlpool.connection.Connection.open_session"
+    target = "flask_mysqlpool.driver.session.Connection.open_session"
     monkeypatch.setattr(target, connect)
     apps = [make_app(), make_app(program_name="mine")]
     for app in apps:
@@ -353,7 +353,7 @@ def test_checkouts_never_go_down(make_pool: MakePool, mysql_url: str) -> None:
         return False
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("flask_mysqlpool.connection.Connection.ready", fail)
+        patched.setattr("flask_mysqlpool.driver.session.Connection.ready", fail)
         pool.connection().close()
     seen.append(pool.stats().checkouts)
     assert seen == sorted(seen)
@@ -379,7 +379,7 @@ def test_check_of_a_connection_is_not_its_use(
     pool = make_pool(ping_after=0)
     pool.connection().close()
     later = time.monotonic() + 50
-    monkeypatch.setattr("flask_mysqlpool.lending.time.monotonic", lambda: later)
+    monkeypatch.setattr("flask_mysqlpool.pool.checkout.time.monotonic", lambda: later)
     db = pool.connection()
     monkeypatch.undo()
     raw: t.Any = db._raw

@@ -11,16 +11,16 @@ from itertools import product
 
 import pytest
 
-from flask_mysqlpool import statements
-from flask_mysqlpool.statements import beyond_reset
-from flask_mysqlpool.statements import ends_block
-from flask_mysqlpool.statements import first_word
-from flask_mysqlpool.statements import kind_of
-from flask_mysqlpool.statements import OTHER
-from flask_mysqlpool.statements import READ
-from flask_mysqlpool.statements import TRANSACTION
-from flask_mysqlpool.statements import without_values
-from flask_mysqlpool.statements import WRITE
+from flask_mysqlpool.driver import statements
+from flask_mysqlpool.driver.statements import beyond_reset
+from flask_mysqlpool.driver.statements import ends_block
+from flask_mysqlpool.driver.statements import first_word
+from flask_mysqlpool.driver.statements import kind_of
+from flask_mysqlpool.driver.statements import OTHER
+from flask_mysqlpool.driver.statements import READ
+from flask_mysqlpool.driver.statements import TRANSACTION
+from flask_mysqlpool.driver.statements import without_values
+from flask_mysqlpool.driver.statements import WRITE
 
 from .steps import counted_text
 from .steps import CountedPattern

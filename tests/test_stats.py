@@ -9,9 +9,9 @@ import random
 
 import pytest
 
-from flask_mysqlpool.stats import EndpointStats
-from flask_mysqlpool.stats import Histogram
-from flask_mysqlpool.stats import PoolStats
+from flask_mysqlpool.stats.readings import EndpointStats
+from flask_mysqlpool.stats.readings import Histogram
+from flask_mysqlpool.stats.readings import PoolStats
 
 SHARES = (0.0, 0.01, 0.5, 0.9, 0.99, 1.0)
 TWELVE_DAYS = 2**40 / 1_000_000

@@ -17,7 +17,7 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PooledConnection
-from flask_mysqlpool.connection import Connection
+from flask_mysqlpool.driver.session import Connection
 
 from .conftest import MakeApp
 from .conftest import wait_until

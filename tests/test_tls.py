@@ -13,8 +13,8 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from flask_mysqlpool.connection import Connection
-from flask_mysqlpool.opener import Opener
+from flask_mysqlpool.driver.connector import Opener
+from flask_mysqlpool.driver.session import Connection
 
 from .certificates import make_certificate
 from .conftest import settings_for

@@ -19,7 +19,7 @@ from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolClosed
 from flask_mysqlpool import PoolFull
 from flask_mysqlpool import PoolTimeout
-from flask_mysqlpool.housekeeper import housekeeper
+from flask_mysqlpool.pool.housekeeper import housekeeper
 
 from .conftest import MakePool
 from .conftest import settings_for
@@ -262,7 +262,7 @@ def test_next_visit_is_when_a_leak_is_due(
     pool = make_pool(leak_after=20)
     pool.on_first_use.clear()
     assert pool.tend() == 20
-    monkeypatch.setattr("flask_mysqlpool.pool.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("flask_mysqlpool.pool.pool.monotonic", lambda: 1000.0)
     with pool.connection() as db:
         raw: t.Any = db._raw
         raw.lent_at = 995.0

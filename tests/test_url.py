@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from flask_mysqlpool.config import Settings
+from flask_mysqlpool.config.settings import Settings
 
 from .test_config import MARKER
 from .test_config import refusal

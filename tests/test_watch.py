@@ -7,15 +7,15 @@ import io
 import pytest
 from rich.console import Console
 
-from flask_mysqlpool import watch as watch_module
-from flask_mysqlpool.control import Reply
-from flask_mysqlpool.stats import EndpointStats
-from flask_mysqlpool.stats import PoolStats
-from flask_mysqlpool.watch import ASCII_BARS
-from flask_mysqlpool.watch import BARS
-from flask_mysqlpool.watch import bars
-from flask_mysqlpool.watch import pace
-from flask_mysqlpool.watch import Watch
+from flask_mysqlpool.cli import watch as watch_module
+from flask_mysqlpool.cli.watch import ASCII_BARS
+from flask_mysqlpool.cli.watch import BARS
+from flask_mysqlpool.cli.watch import bars
+from flask_mysqlpool.cli.watch import pace
+from flask_mysqlpool.cli.watch import Watch
+from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.stats.readings import EndpointStats
+from flask_mysqlpool.stats.readings import PoolStats
 
 
 def worker(pid: int, checkouts: int, in_use: int = 0, waiting: int = 0) -> Reply:  # type: ignore[type-arg]

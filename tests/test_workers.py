@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flask_mysqlpool.commands import merged
-from flask_mysqlpool.stats import PoolStats
+from flask_mysqlpool.control.commands import merged
+from flask_mysqlpool.stats.readings import PoolStats
 
 from .conftest import wait_until
 from .processes import APP

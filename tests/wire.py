@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pymysql.constants import COMMAND
 
-from flask_mysqlpool.protocol import COM_RESET_CONNECTION
+from flask_mysqlpool.driver.wire import COM_RESET_CONNECTION
 
 QUERY = COMMAND.COM_QUERY
 QUIT = COMMAND.COM_QUIT

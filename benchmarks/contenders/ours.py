@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_mysqlpool import Pool
-from flask_mysqlpool.config import Settings
+from flask_mysqlpool.config.settings import Settings
 
 from . import Arguments
 from . import Contender

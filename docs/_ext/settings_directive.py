@@ -10,8 +10,8 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
-from flask_mysqlpool.config import FIELDS
-from flask_mysqlpool.config import PREFIX
+from flask_mysqlpool.config.settings import FIELDS
+from flask_mysqlpool.config.settings import PREFIX
 
 HEAD = """\
 .. list-table::
@@ -33,7 +33,7 @@ class SettingsDirective(Directive):
     def run(self) -> list[nodes.Node]:
         rows = (row(FIELDS[name]) for name in self.arguments[0].split())
         text = HEAD + "".join(rows)
-        source = "flask_mysqlpool.config.Settings"
+        source = "flask_mysqlpool.config.settings.Settings"
         parsed = nodes.Element()
         self.state.nested_parse(StringList(text.splitlines(), source), 0, parsed)
         return parsed.children

@@ -11,10 +11,10 @@ import typing as t
 from collections.abc import Callable
 from enum import Enum
 
-from ..config import Settings
-from ..control import Pools
-from ..stats import Histogram
-from ..stats import PoolStats
+from ..config.settings import Settings
+from ..control.server import Pools
+from ..stats.readings import Histogram
+from ..stats.readings import PoolStats
 
 POOL_NAME = "db.client.connection.pool.name"
 STATE = "db.client.connection.state"

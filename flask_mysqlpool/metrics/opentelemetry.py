@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from flask import Flask
 
 from ..context import pools_of
-from ..pool import Pool
-from ..stats import Histogram
+from ..pool.pool import Pool
+from ..stats.readings import Histogram
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS
 from .conventions import duration

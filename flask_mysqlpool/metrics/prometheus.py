@@ -13,13 +13,13 @@ from collections.abc import Iterator
 
 from flask import Flask
 
-from ..commands import ask_stats
-from ..commands import merged
 from ..context import folder_of
 from ..context import pools_of
-from ..control import Reply
-from ..stats import Histogram
-from ..stats import PoolStats
+from ..control.commands import ask_stats
+from ..control.commands import merged
+from ..control.server import Reply
+from ..stats.readings import Histogram
+from ..stats.readings import PoolStats
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS
 from .conventions import counts_within_bounds

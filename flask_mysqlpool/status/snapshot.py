@@ -10,16 +10,16 @@ from pathlib import Path
 
 from flask import Flask
 
-from ..commands import ask_holders
-from ..commands import ask_stats
-from ..commands import merged
 from ..context import folder_of
 from ..context import pools_of
-from ..control import Pools
-from ..control import Reply
-from ..pool import Pool
-from ..stacks import Holder
-from ..stats import PoolStats
+from ..control.commands import ask_holders
+from ..control.commands import ask_stats
+from ..control.commands import merged
+from ..control.server import Pools
+from ..control.server import Reply
+from ..pool.pool import Pool
+from ..stats.holders import Holder
+from ..stats.readings import PoolStats
 
 KEPT = 0.5  # seconds for which an answer serves all who look
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator
 
-from .config import Settings
-from .protocol import COM_INIT_DB
-from .protocol import COM_QUERY
-from .protocol import COM_RESET_CONNECTION
-from .protocol import Command
-from .protocol import WireConnection
+from ..config.settings import Settings
+from .wire import COM_INIT_DB
+from .wire import COM_QUERY
+from .wire import COM_RESET_CONNECTION
+from .wire import Command
+from .wire import WireConnection
 
 ROLLBACK: Command = (COM_QUERY, b"ROLLBACK")
 COMMIT: Command = (COM_QUERY, b"COMMIT")

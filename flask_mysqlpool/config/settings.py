@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from pymysql.cursors import Cursor
 
-from . import convert as to
-from .errors import ConfigError
+from ..errors import ConfigError
+from . import converters as to
 from .url import url_parts
 
 PREFIX = "MYSQLPOOL_"

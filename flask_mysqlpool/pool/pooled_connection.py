@@ -17,11 +17,11 @@ from types import MappingProxyType
 from pymysql import err
 from pymysql.cursors import Cursor
 
-from .connection import Connection
-from .cursors import bind
-from .cursors import BOUND
-from .errors import ConnectionBusyError
-from .errors import StaleConnectionError
+from ..driver.cursors import bind
+from ..driver.cursors import BOUND
+from ..driver.session import Connection
+from ..errors import ConnectionBusyError
+from ..errors import StaleConnectionError
 
 _C = t.TypeVar("_C", bound=Cursor)
 _P = t.ParamSpec("_P")
@@ -40,7 +40,7 @@ _READABLE = """
 
 
 class Lender(t.Protocol):
-    """Who takes a connection back; see :class:`~flask_mysqlpool.pool.Pool`."""
+    """Who takes a connection back; see :class:`~flask_mysqlpool.pool.pool.Pool`."""
 
     def give_back(self, lease: int) -> None: ...
 

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .control import ask
-from .control import PATIENCE
-from .control import Pools
-from .control import Reply
-from .pool import Pool
-from .stacks import Holder
-from .stats import PoolStats
+from ..pool.pool import Pool
+from ..stats.holders import Holder
+from ..stats.readings import PoolStats
+from .server import ask
+from .server import PATIENCE
+from .server import Pools
+from .server import Reply
 
 # To close connections takes longer than to count them.
 PATIENCE_FOR_CLOSING = 3 * PATIENCE

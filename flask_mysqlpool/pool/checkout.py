@@ -19,20 +19,20 @@ from pymysql import err
 from pymysql.constants import ER
 from pymysql.constants import SERVER_STATUS
 
-from .config import Settings
-from .connection import Connection
-from .errors import PoolTimeout
-from .opener import Opener
-from .places import Place
-from .places import Places
-from .places import Waiter
-from .protocol import refused_by_server
-from .stacks import described
-from .stacks import Holder
-from .stacks import Spot
-from .stacks import standing
-from .stacks import thread_name
-from .statements import without_values
+from ..config.settings import Settings
+from ..driver.connector import Opener
+from ..driver.session import Connection
+from ..driver.statements import without_values
+from ..driver.wire import refused_by_server
+from ..errors import PoolTimeout
+from ..stats.holders import described
+from ..stats.holders import Holder
+from ..stats.holders import Spot
+from ..stats.holders import standing
+from ..stats.holders import thread_name
+from .slots import Place
+from .slots import Places
+from .slots import Waiter
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from pymysql.cursors import DictCursor
 
-from .config import Settings
-from .connection import Connection
-from .opener import Opener
+from ..config.settings import Settings
+from ..driver.connector import Opener
+from ..driver.session import Connection
 
 PATIENCE = 5.0  # seconds to connect
 

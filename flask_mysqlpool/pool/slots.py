@@ -16,13 +16,13 @@ from enum import Enum
 import pymysql
 from dbutils.pooled_db import PooledDB
 
-from .connection import Connection
-from .errors import PoolClosed
-from .errors import PoolFull
-from .outage import Outage
-from .stats import EndpointStats
-from .stats import Histogram
-from .stats import PoolStats
+from ..driver.session import Connection
+from ..errors import PoolClosed
+from ..errors import PoolFull
+from ..stats.readings import EndpointStats
+from ..stats.readings import Histogram
+from ..stats.readings import PoolStats
+from .circuit_breaker import Outage
 
 # A connection that came back less than this ago, in seconds, may have the answer to
 # its reset still on its way; others are lent first.

@@ -21,7 +21,7 @@ SOONEST = 0.01  # seconds between two visits to a pool at least
 
 
 class Tended(t.Protocol):
-    """What the housekeeper looks after; see :class:`~flask_mysqlpool.pool.Pool`."""
+    """What the housekeeper looks after; see :class:`.pool.Pool`."""
 
     on_need: t.Callable[[], None]
 

@@ -8,8 +8,8 @@ import time
 import typing as t
 from collections.abc import Callable
 
-from .config import Settings
-from .connection import Connection
+from ..config.settings import Settings
+from .session import Connection
 
 # What PyMySQL would send after the login, a round trip each.
 _SENT_AHEAD: dict[str, t.Any] = dict.fromkeys(

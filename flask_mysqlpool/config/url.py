@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from urllib.parse import unquote
 from urllib.parse import urlsplit
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 SCHEMES = ("mysql", "mysql+pymysql", "mariadb")
 FORM = "mysql://user:password@host:3306/database"

@@ -20,7 +20,7 @@ Spot = tuple[CodeType, int]  # and the instruction in it
 
 DEEPEST_STACK = 200  # frames that are looked at
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARIES = tuple(
     os.path.abspath(path) + os.sep
     for name, path in sysconfig.get_paths().items()

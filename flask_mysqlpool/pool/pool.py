@@ -21,20 +21,20 @@ from time import monotonic
 
 from dbutils.pooled_db import NotSupportedError
 
-from .config import Settings
-from .connection import Connection
-from .errors import ConfigError
-from .errors import PoolTimeout
-from .handle import PooledConnection
-from .lending import FAREWELL
-from .lending import holder_of
-from .lending import leak_report
-from .lending import Lending
-from .lending import server_full
-from .lending import who
-from .stacks import Holder
-from .stacks import Spot
-from .stats import PoolStats
+from ..config.settings import Settings
+from ..driver.session import Connection
+from ..errors import ConfigError
+from ..errors import PoolTimeout
+from ..stats.holders import Holder
+from ..stats.holders import Spot
+from ..stats.readings import PoolStats
+from .checkout import FAREWELL
+from .checkout import holder_of
+from .checkout import leak_report
+from .checkout import Lending
+from .checkout import server_full
+from .checkout import who
+from .pooled_connection import PooledConnection
 
 logger = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from .stats import Histogram
-from .stats import PoolStats
+from ..stats.readings import Histogram
+from ..stats.readings import PoolStats
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,15 +9,15 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 
-from .commands import merged
-from .config import FIELDS
-from .config import Settings
-from .control import Reply
-from .load import Load
-from .load import longest_holder
-from .server import ServerView
-from .server import view_servers
-from .stats import PoolStats
+from ..config.settings import FIELDS
+from ..config.settings import Settings
+from ..control.commands import merged
+from ..control.server import Reply
+from ..stats.readings import PoolStats
+from .server_info import ServerView
+from .server_info import view_servers
+from .sizing import Load
+from .sizing import longest_holder
 
 OLDEST = {"MariaDB": (10, 3), "MySQL": (8, 0)}  # with session tracking and resets
 RECENTLY = 300.0  # seconds for which an exhausted pool is news

@@ -20,11 +20,11 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from .control import Reply
-from .doctor import Finding
-from .stacks import Holder
-from .stats import EndpointStats
-from .stats import PoolStats
+from ..control.server import Reply
+from ..diagnostics.checks import Finding
+from ..stats.holders import Holder
+from ..stats.readings import EndpointStats
+from ..stats.readings import PoolStats
 
 VERDICTS = {"ok": "green", "warning": "yellow", "error": "bold red"}
 COLUMNS = (

@@ -18,12 +18,12 @@ from rich.console import ConsoleOptions
 from rich.console import RenderResult
 from rich.text import Text
 
-from .commands import merged
-from .control import Reply
-from .report import endpoints_table
-from .report import Sheet
-from .report import workers_table
-from .stats import PoolStats
+from ..control.commands import merged
+from ..control.server import Reply
+from ..stats.readings import PoolStats
+from .tables import endpoints_table
+from .tables import Sheet
+from .tables import workers_table
 
 LONGEST_PAST = 500  # samples
 BARS = "▁▂▃▄▅▆▇█"  # the first one is nothing

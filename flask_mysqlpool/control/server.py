@@ -23,9 +23,9 @@ import typing as t
 import weakref
 from pathlib import Path
 
-from .errors import ConfigError
-from .errors import MySQLPoolError
-from .pool import Pool
+from ..errors import ConfigError
+from ..errors import MySQLPoolError
+from ..pool.pool import Pool
 
 logger = logging.getLogger(__name__)
 

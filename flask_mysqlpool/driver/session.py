@@ -17,19 +17,12 @@ from pymysql import err
 from pymysql.constants import CLIENT
 from pymysql.constants import SERVER_STATUS
 
-from .config import Settings
-from .protocol import COM_QUERY
-from .protocol import Command
-from .protocol import IN_TRANS
-from .protocol import refused_by_server
-from .protocol import SESSION_STATE_CHANGED
-from .protocol import shut_down
-from .protocol import WireConnection
-from .session import first_commands
-from .session import reset_commands
-from .session import role_of
-from .session import ROLLBACK
-from .stacks import Spot
+from ..config.settings import Settings
+from ..stats.holders import Spot
+from .session_setup import first_commands
+from .session_setup import reset_commands
+from .session_setup import role_of
+from .session_setup import ROLLBACK
 from .statements import beyond_reset
 from .statements import ends_block
 from .statements import first_word
@@ -38,6 +31,13 @@ from .statements import kind_of
 from .statements import LONGEST_READ
 from .statements import OTHER
 from .statements import WRITE
+from .wire import COM_QUERY
+from .wire import Command
+from .wire import IN_TRANS
+from .wire import refused_by_server
+from .wire import SESSION_STATE_CHANGED
+from .wire import shut_down
+from .wire import WireConnection
 
 # A server, or its session, that takes no changes, as after a failover.
 # ER_OPTION_PREVENTS_STATEMENT, ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION and
@@ -48,7 +48,7 @@ AUTOCOMMIT = SERVER_STATUS.SERVER_STATUS_AUTOCOMMIT
 
 
 class Origin(t.Protocol):
-    """Where a connection is from; see :class:`~flask_mysqlpool.opener.Opener`."""
+    """Where a connection is from; see :class:`.connector.Opener`."""
 
     settings: Settings
     columns: dict[t.Any, t.Any]

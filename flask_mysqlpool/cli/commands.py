@@ -21,21 +21,21 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from . import report
-from .commands import ask_holders
-from .commands import ask_recycle
-from .commands import ask_resize
-from .commands import ask_stats
-from .commands import merged
-from .context import folder_of
-from .context import pools_of
-from .control import Pools
-from .control import Reply
-from .doctor import examine
-from .server import ServerView
-from .server import view_servers
-from .stacks import Holder
-from .stats import PoolStats
+from ..context import folder_of
+from ..context import pools_of
+from ..control.commands import ask_holders
+from ..control.commands import ask_recycle
+from ..control.commands import ask_resize
+from ..control.commands import ask_stats
+from ..control.commands import merged
+from ..control.server import Pools
+from ..control.server import Reply
+from ..diagnostics.checks import examine
+from ..diagnostics.server_info import ServerView
+from ..diagnostics.server_info import view_servers
+from ..stats.holders import Holder
+from ..stats.readings import PoolStats
+from . import tables as report
 from .watch import pace
 from .watch import Watch
 

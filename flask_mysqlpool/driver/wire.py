@@ -22,11 +22,11 @@ from pymysql.constants import COMMAND
 from pymysql.constants import CR
 from pymysql.protocol import MysqlPacket
 
-from .quiet import listener
-from .quiet import taker
 from .results import message_text
 from .results import read_ok
 from .results import TrackedResult
+from .socket_probe import listener
+from .socket_probe import taker
 
 # MySQL client/server protocol, capability flags and status flags.
 CLIENT_SESSION_TRACK = 1 << 23

@@ -1,0 +1,1 @@
+"""What the settings are, and how they are read."""

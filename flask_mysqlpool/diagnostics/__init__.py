@@ -1,0 +1,1 @@
+"""What `flask pool check` looks at."""

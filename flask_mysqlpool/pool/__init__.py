@@ -1,0 +1,1 @@
+"""The pool: lends connections, takes them back, keeps them in shape."""

@@ -1,0 +1,1 @@
+"""Plain data about pools: numbers and holders."""
