@@ -31,6 +31,8 @@ USER_VARIABLES = [
     ("into after a --", "SELECT 1 INTO -- here\n\t@a"),
     ("into after a comment", "SELECT 1 INTO /* here */ @a"),
     ("into in a comment", "SELECT 1 /*!50000 INTO @a */"),
+    ("into between comments", "/* x */ SELECT 1 INTO @a /* y */"),
+    ("into behind what is no comment", "SELECT '/*' INTO @a -- */"),
     ("set in a comment", "/*!50000 SET @a = 1 */"),
     ("set after a comment", "/* x */ SET @a = 1"),
     ("set after a --", "-- x\nSET @a = 1"),
@@ -268,6 +270,7 @@ NOTES = [
             "NEXT VALUE FOR counting",
             "NEXTVAL(counting)",
             "next\nvalue for counting",
+            "NEXT # here\nVALUE FOR counting",
         )
     ),
     Mark("warnings", (BAD_NUMBER,), ERRORS),

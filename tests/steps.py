@@ -60,6 +60,10 @@ class CountedText(str):
     def upper(self) -> CountedText:
         return self._counted(str.upper(self))
 
+    def strip(self, characters: str | None = None) -> CountedText:
+        self.steps.taken += len(self)
+        return self._counted(str.strip(self, characters))
+
     def split(self, *arguments: t.Any) -> list[str]:
         self.steps.taken += len(self)
         return str.split(self, *arguments)

@@ -75,11 +75,46 @@ OTHERS = [
     "CREATE TEMPORARY TABLE t (i INT)",
     "START SLAVE",
     "STARTTRANSACTION",
-    "-- note\nSELECT 1",
-    "# note\nSELECT 1",
-    "/* note */ SELECT 1",
+    "--note\nSELECT 1",  # two minus signs
+    "-- note\n--\xa0note\nSELECT 1",  # no comment in UTF-8
+    "/* note SELECT 1",
+    "/* note */ /* note SELECT 1",
+    "/* note */",
+    "-- SELECT 1",
+    "/* SELECT 1 */ SET @a = 1",
+    "-- SELECT 1\nSET @a = 1",
+    "# SELECT 1\nSET @a = 1",
+    "SELECT /* note */ 1",
+    "SELECT 1 /* note */ + 1 /* note */",
+    "/* note */ SELECT 1 /* note */ INTO @a /* note */",
+    "SELECT 1 /* note",
+    "SELECT 1 /* note */ /*",
+    "SELECT 1 /* note */ */",
+    "SELECT 1 /* note */; SET @a = 1",
     "/*!50000 SET @a = 1 */",
+    "/*!50000 SELECT 1 */",
+    "/*!99999 SELECT 1 */ SET @a = 1",
+    "/*M! SELECT 1 */",
+    "/*M!100100 SELECT 1 */",
+    "/* note */ /*!50000 SELECT 1 */",
     "SELECT /*!50000 GET_LOCK('a', 0) */",
+    "SELECT 1 /*!50000 INTO @a */",
+    "SELECT 1 /*!50000 INTO @a */ /* note */",
+    "SELECT 1 /*M!100100 INTO @a */",
+    # Where the comment begins depends on where a string ends: in doubt.
+    "SELECT 'a /* b', 1 INTO @a /* note */",
+    "SELECT '/*', GET_LOCK('a', 0), '*/'",
+    "SELECT '/*', GET_LOCK('a', 0) -- */",
+    "SELECT '\\'/*', GET_LOCK('a', 0) -- */",
+    "SELECT 'a\\', GET_LOCK(0, '/* */",
+    "SELECT `/*`, GET_LOCK('a', 0) -- */",
+    'SELECT "/*", GET_LOCK("a", 0) -- */',
+    "SELECT 1 -- it's\n, '/*', GET_LOCK('a', 0) -- */",
+    "SELECT 1 # it's\n, '/*', GET_LOCK('a', 0) # */",
+    "SELECT 'it\\'s' /* note */",
+    "SELECT SQL_CALC_FOUND_ROWS * FROM t LIMIT 1",
+    "SELECT DISTINCT SQL_CALC_FOUND_ROWS n FROM t LIMIT 1",
+    "(SELECT SQL_CALC_FOUND_ROWS n FROM t LIMIT 1) UNION SELECT 1",
     "SELECT @a := 1",
     "SELECT @a:=1",
     "UPDATE t SET n = (@a := n)",
@@ -95,16 +130,49 @@ OTHERS = [
     "SELECT LAST_INSERT_ID(7)",
     "SELECT NEXTVAL(s)",
     "SELECT NEXT VALUE FOR s",
+    "SELECT NEXT -- note\n VALUE FOR s",
+    "SELECT NEXT# note\nVALUE FOR s",
     "INSERT INTO t VALUES (1) RETURNING id",
     "WITH x AS (SELECT GET_LOCK('a', 0)) SELECT * FROM x",
     "(SELECT GET_LOCK('a', 0))",
     "BEGIN NOT ATOMIC LOCK TABLES t READ; END",
 ]
+COMMENTED = {
+    "-- note\nSELECT 1": READ,
+    "--\nSELECT 1": READ,
+    "--\t\nSELECT 1": READ,
+    "--\x01note\nSELECT 1": READ,
+    "--\x7fnote\nSELECT 1": READ,
+    "# note\nSELECT 1": READ,
+    "/* note */ SELECT 1": READ,
+    "/**/SELECT 1": READ,
+    "/*/ note */SELECT 1": READ,
+    "/* note\n-- note */SELECT 1": READ,
+    "/* note */ # note /*\n ( -- note\n/* note */ SELECT 1)": READ,
+    "/* GET_LOCK() := */ SELECT 1": READ,
+    "-- GET_LOCK() INTO @a\nSELECT 1": READ,
+    "/* note */ INSERT INTO t VALUES (1)": WRITE,
+    "/* note */ BEGIN": TRANSACTION,
+    "-- note\nSTART TRANSACTION": TRANSACTION,
+    "# note\nCOMMIT AND CHAIN": TRANSACTION,
+    "SELECT 1 /*traceparent='00-4bf9'*/": READ,
+    "SELECT 1 /*traceparent='00-4bf9'*/;": READ,
+    "SELECT 1 /*route='%2Fuser'*/ -- note": READ,
+    "SELECT 1 /* note */ /* /* note */\n": READ,
+    "SELECT 1 /* GET_LOCK() INTO @a */": READ,
+    "/* note */ SELECT 1 /* note */": READ,
+    "SELECT * FROM t WHERE a = 'it''s' AND b = \"#\" AND `--` = 1 /* note */": READ,
+    "SELECT 'a\\nb' /* note */": READ,
+    "SELECT a - -1, b->'$.c' /* note */": READ,
+    "INSERT INTO t VALUES ('a@b.example') /* note */": WRITE,
+    "COMMIT /* note */": TRANSACTION,
+}
 ALL = {
     **dict.fromkeys(READS, READ),
     **dict.fromkeys(WRITES, WRITE),
     **dict.fromkeys(TRANSACTIONS, TRANSACTION),
     **dict.fromkeys(OTHERS, OTHER),
+    **COMMENTED,
 }
 PARTS = ["SELECT", "INSERT", "INTO", "SET", " ", "\n", "(", ")", "*", "@a", "1", "'x'"]
 PARTS += [
@@ -120,13 +188,13 @@ PARTS += [
 ]
 # What a visitor may repeat in a text, to have it read again and again.
 MARKS = r"""@ ' " ` \ \' -- # /* */ /**/ /*! /*!50000 /*M! ( ) ; := 1 1e 1e-""".split()
-MARKS += [".", "$", "x", " ", "\n", "\t", "\xa0", "-- ", "--\n", "#\n"]
+MARKS += ["/", "*", ".", "$", "x", " ", "\n", "\t", "\xa0", "-- ", "--\n", "#\n"]
 WORDS = "INTO @INTO NEXT VAL START TRANSACTION ROLLBACK WORK TO RESOURCE GROUP".split()
 FRAGMENTS = MARKS + [word + end for word in WORDS for end in ("", " ", "--", "#")]
-FRONTS = ["", " ", "/*", "-- ", "`", '"', "START", "ROLLBACK", "RESOURCE", "SELECT 1"]
-FRONTS += ["SELECT @a INTO", "INSERT INTO t VALUES ('@", "SELECT NEXT"]
-BACKS = ["", "'", "\n", "@", "*/", "x", " TO", "VAL"]
-SIZE = 128  # characters that are repeated at least, before they are doubled
+FRONTS = ["", " ", "/*", "/*!", "-- ", "`", '"', "START", "ROLLBACK", "RESOURCE"]
+FRONTS += ["SELECT 1", "SELECT @a INTO", "INSERT INTO t VALUES ('@", "SELECT NEXT"]
+BACKS = ["", "'", "\n", "@", "*/", "x", " TO", "VAL", "' /**/"]
+SIZE = 96  # characters that are repeated at least, before they are doubled
 SCANS: dict[str, Callable[[str], object]] = {
     "kind_of": kind_of,
     "first_word": first_word,
@@ -153,6 +221,7 @@ def repetitions() -> Iterator[Repetition]:
     chance = random.Random(7)
     for front, fragment in product(FRONTS, FRAGMENTS):
         yield Repetition(front, fragment, chance.choice(BACKS))
+        yield Repetition(front, fragment, " /* x */")
     for marks in product(MARKS, MARKS):
         yield Repetition("", "".join(marks), chance.choice(BACKS))
     for _ in range(300):
@@ -198,8 +267,9 @@ def test_any_text_has_a_kind() -> None:
     for _ in range(5000):
         sql = "".join(chance.choices(PARTS, k=chance.randint(0, 12)))
         kind = kind_of(sql)
-        if any(mark in sql for mark in ("/*", "_LOCK", "INTO@a", "INTO @a")):
-            assert kind is OTHER, sql
+        if not any(comment in sql for comment in ("/*", "--", "#")):
+            if any(mark in sql for mark in ("_LOCK", "INTO@a", "INTO @a")):
+                assert kind is OTHER, sql
 
 
 @pytest.mark.parametrize("name", SCANS)
@@ -227,7 +297,16 @@ def test_long_text_is_read() -> None:
         ("", ""),
         ("select 1", "SELECT"),
         ("\n ( ( SELECT 1", "SELECT"),
-        ("-- a\nSELECT 1", ""),
+        ("-- a\nSELECT 1", "SELECT"),
+        ("--a\nSELECT 1", ""),
+        ("-- a", ""),
+        ("# a\n\n# b\n(SELECT 1)", "SELECT"),
+        ("/* a */ /**/ insert into t", "INSERT"),
+        ("/* a", ""),
+        ("/*!50000 BEGIN */", "BEGIN"),
+        ("/* a */ /*!BEGIN */", "BEGIN"),
+        ("/*M!100100 /* a */ BEGIN */", "BEGIN"),
+        ("/*!50000 */ BEGIN", "BEGIN"),
         ("1", ""),
         ("KILL 5", "KILL"),
         ("XA START 'a'", "XA"),
@@ -237,9 +316,85 @@ def test_first_word(sql: str, word: str) -> None:
     assert first_word(sql) == word
 
 
+ENDS = [
+    "BEGIN",
+    "begin work",
+    "COMMIT",
+    "COMMIT AND CHAIN",
+    "ROLLBACK",
+    "ROLLBACK WORK AND CHAIN",
+    "START  TRANSACTION READ ONLY",
+    "LOCK TABLE t READ",
+    "LOCK TABLES t READ",
+    "START /* note */ TRANSACTION",
+    "START -- note\nTRANSACTION",
+]
+GOES_ON = [
+    "",
+    "SELECT 1",
+    "BEGINNING",
+    "START SLAVE",
+    "LOCK INSTANCE FOR BACKUP",
+    "ROLLBACK TO a",
+    "ROLLBACK TO SAVEPOINT a",
+    "rollback work to a",
+    "ROLLBACK /* note */ TO a",
+    "ROLLBACK -- note\n WORK # note\n TO a",
+    "SAVEPOINT a",
+    "SELECT 'x', BEGIN",
+]
+IN_FRONT = ["", " \n", "/* note */", "-- note\n", "# note\n", "/**/ --\n /* BEGIN # */"]
+IN_FRONT += ["--\xa0note\n"]  # a comment in Latin-1
+
+
+@pytest.mark.parametrize("front", IN_FRONT)
+def test_end_of_a_block_is_seen_behind_comments(front: str) -> None:
+    for sql in ENDS:
+        assert ends_block(front + sql), sql
+        assert ends_block(f"{front}{sql} /* note */"), sql
+    for sql in GOES_ON:
+        assert not ends_block(front + sql), sql
+        assert not ends_block(f"{front}{sql} /* BEGIN */"), sql
+
+
+@pytest.mark.parametrize(
+    "mark", ["/*!", "/*!50000 ", "/*M!", "/*M!100100 ", "/*!080400"]
+)
+def test_comment_that_may_be_run_ends_a_block_either_way(mark: str) -> None:
+    for sql in ENDS:
+        assert ends_block(f"{mark}{sql} */")
+        assert ends_block(f"/* note */ {mark} /* note */ {sql} */ SELECT 1")
+        assert ends_block(f"{mark} SELECT 1 */ {sql}")
+        assert ends_block(f"{mark} */ {sql}")
+    for sql in GOES_ON:
+        assert not ends_block(f"{mark}{sql} */")
+        assert not ends_block(f"{mark} SELECT 1 */ {sql}")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET profiling = 1",
+        "/* note */ SET RESOURCE GROUP g",
+        "SET RESOURCE /* note */ GROUP g",
+        "SET RESOURCE# note\nGROUP g",
+        "/*!80000 SET RESOURCE GROUP g */",
+    ],
+)
+def test_what_no_reset_undoes(sql: str) -> None:
+    assert beyond_reset(sql, has_database=True)
+
+
 @pytest.mark.parametrize(
     ("sql", "without_database"),
-    [("USE shop", True), ("use shop", True), ("EXECUTE s", True), ("SET x = 1", False)],
+    [
+        ("USE shop", True),
+        ("use shop", True),
+        ("/* note */ USE shop", True),
+        ("/*!50000 USE shop */", True),
+        ("EXECUTE s", True),
+        ("SET x = 1", False),
+    ],
 )
 def test_use_is_beyond_a_reset_where_there_was_no_database(
     sql: str, without_database: bool
@@ -255,6 +410,7 @@ def test_use_is_beyond_a_reset_where_there_was_no_database(
         ("SELECT * FROM t WHERE a = 'it''s' AND b = \"x'y\"", "a = ? AND b = ?"),
         ("SELECT * FROM t WHERE c IN (1.5e-3, .5, 0x1F, -7)", "c IN (?, ?, ?, -?)"),
         ("SELECT * FROM t WHERE a -- don't\n = 'x'", "a = ?"),
+        ("SELECT * FROM t WHERE a --\x7fdon't\n = 'x'", "a = ?"),
         ("SELECT * FROM t WHERE a # don't\n = 'x'", "a = ?"),
         ("SELECT * FROM t WHERE a /* don't */ = 'x'", "a = ?"),
         ("SELECT * FROM t WHERE `o'dd` = 'x'", "`o'dd` = ?"),

@@ -37,22 +37,35 @@ _SIX = {
     if len(word) == 6
     for written in (word, word.lower())
 }
-# A statement holds what visitors typed: each expression must read any text in linear
-# time. None has two repetitions in a row that match the same characters.
-_WORD = re.compile(r"[\s(]*([A-Za-z]+)")  # one attempt; no blank begins a word
-_ENDS_BLOCK = re.compile(  # one attempt; each run of blanks is followed by a letter
-    r"\s*(?:COMMIT|BEGIN|START\s+TRANSACTION|LOCK\s+TABLES?|ROLLBACK(?!(?:\s+WORK)?\s+TO))\b",
-    re.IGNORECASE,
-)
-_START = re.compile(r"\s*START\s+TRANSACTION\b", re.IGNORECASE)  # the same
+# A statement holds what visitors typed, so each expression takes linear time on any
+# text: no two repetitions in a row match the same character, and where one is searched
+# for, no attempt reads the blanks that another has read.
+_WORD = re.compile(r"[\s(]*([A-Za-z]+)")  # tried at one place
+_START = re.compile(r"\s*START\s+TRANSACTION\b", re.IGNORECASE)  # tried at one place
 # No word boundary in front: "1.5INTO @a" is two words to the server. What begins a
-# comment counts as the variable behind it: to skip comments from each INTO would read
-# those that hold INTO again and again. An attempt reads one run of blanks.
-_INTO_VARIABLE = re.compile(r"INTO\s*(?:@|--|#)")
-# An attempt of these reads one run of blanks, too: no other begins within it.
-_BEYOND_RESET = re.compile(r"\bPROFILING\b|\bRESOURCE\s+GROUP\b", re.IGNORECASE)
-_NEXT_VALUE = re.compile(r"NEXT\s*VAL")  # of a sequence: LASTVAL() of the session
+# comment counts as what may stand behind it: to skip comments from each INTO would
+# read those that hold INTO again and again.
+_INTO_VARIABLE = re.compile(r"INTO\s*(?:@|--|#)")  # blanks hold no other INTO
+_NEXT_VALUE = re.compile(r"NEXT\s*(?:VAL|--|#)")  # nor NEXT; of a sequence: LASTVAL()
+_BEYOND_RESET = re.compile(  # nor RESOURCE
+    r"\bPROFILING\b|\bRESOURCE(?:\s+GROUP\b|\s*(?:/\*|--|#))", re.IGNORECASE
+)
 _USE = re.compile(r"\b(?:USE|EXECUTE)\b", re.IGNORECASE)  # repeats nothing
+# A string, or a name in quotes, without escapes. An attempt fails only where no second
+# quote of its kind follows: three times at most.
+_QUOTED = re.compile("'[^']*'|\"[^\"]*\"|`[^`]*`")
+
+# What may stand in front of a word: blanks, parentheses and comments, one at a time.
+# Each is tried where the last one ended and goes to its first end; one that has no end
+# is the last that is tried.
+_LINE = r"--(?=[\x00-\x20\x7f]|\Z)[^\n]*|#[^\n]*"  # a comment to the end of the line
+_GAP = re.compile(rf"[\s(]+|{_LINE}|/\*(?![Mm]?!).*?\*/", re.DOTALL)
+# Whether a server runs what is in /*!50000 … */ or /*M!100100 … */ depends on what it
+# is. In some character sets, -- begins a comment in front of \x80 to \xa0, too.
+_MAYBE = rf"[\s(]+|{_LINE}|--[\x80-\xa0][^\n]*|/\*(?![Mm]?!).*?\*/|\*/"
+_GAP_IF_RUN = re.compile(rf"{_MAYBE}|/\*[Mm]?!\d*", re.DOTALL)
+_GAP_IF_NOT = re.compile(rf"{_MAYBE}|/\*.*?\*/", re.DOTALL)
+_MAY_END_BLOCK = {"BEGIN", "COMMIT", "LOCK", "ROLLBACK", "START"}
 
 LONGEST_SHOWN = 300  # characters of a statement that are shown
 LONGEST_READ = 20_000  # characters
@@ -71,7 +84,7 @@ def _token(escape: str) -> re.Pattern[str]:
         for quote in ("'", '"')
     )
     number = r"(?<![\w$])\.?\d[\w.]*(?:(?<=[eE])[-+]\d+)?"
-    comment = r"--(?=[\x00-\x20]|\Z)[^\n]*|#[^\n]*|/\*.*?(?:\*/|\Z)"
+    comment = rf"{_LINE}|/\*.*?(?:\*/|\Z)"
     return re.compile(
         rf"`(?:[^`])*(?:`|\Z)|(?P<comment>{comment})|(?P<value>{strings}|{number})",
         re.DOTALL,
@@ -101,9 +114,11 @@ def _without_value(token: re.Match[str]) -> str:
 
 
 def first_word(sql: str) -> str:
-    """Return the first word in capitals, empty where there is none."""
-    match = _WORD.match(sql)
-    return match[1].upper() if match else ""
+    """Return the first word in capitals, empty where there is none. Comments in front
+    are skipped; what is in one that a server may run counts as if it did.
+    """
+    word = _WORD.match(sql) or _WORD.match(sql, _behind(_GAP_IF_RUN, sql))
+    return word[1].upper() if word else ""
 
 
 def beyond_reset(sql: str, has_database: bool) -> bool:
@@ -118,19 +133,48 @@ def beyond_reset(sql: str, has_database: bool) -> bool:
 
 def ends_block(sql: str) -> bool:
     """Return whether ``sql`` ends the transaction that it is sent in, though another
-    may begin with it. Others that do are seen by the server's flags.
+    may begin with it. Others that do are seen by the server's flags. What stands in or
+    behind a comment that a server may run counts in either case.
     """
-    return _ENDS_BLOCK.match(sql) is not None
+    if (kind := _SIX.get(sql[:6])) is READ or kind is WRITE:
+        return False  # the common case
+    word = _WORD.match(sql)
+    if word is not None and word[1].upper() not in _MAY_END_BLOCK:
+        return False
+    return any(_end_block(_words(sql, gap)) for gap in (_GAP_IF_RUN, _GAP_IF_NOT))
+
+
+def _end_block(words: list[str]) -> bool:
+    match words:
+        case ["ROLLBACK", "TO", *_] | ["ROLLBACK", "WORK", "TO"]:
+            return False  # to a savepoint
+        case ["START", "TRANSACTION", *_] | ["LOCK", "TABLE" | "TABLES", *_]:
+            return True
+    return words[:1] in (["BEGIN"], ["COMMIT"], ["ROLLBACK"])
 
 
 def kind_of(sql: str) -> Kind:
     """Return what ``sql``, one statement, may do to its session."""
-    kind = _SIX.get(sql[:6]) or _KINDS.get(first_word(sql))
+    kind = _SIX.get(sql[:6])
     if kind is None:
-        return TRANSACTION if _START.match(sql) else OTHER
-    capitals = sql.upper()
-    if ":=" in sql or "/*" in sql or "_LOCK" in capitals or "_INSERT_ID" in capitals:
+        word = _WORD.match(sql)
+        if word is None:
+            sql = sql[_behind(_GAP, sql) :]
+            word = _WORD.match(sql)
+        if word is None:
+            return OTHER
+        kind = _KINDS.get(word[1].upper())
+        if kind is None:
+            return TRANSACTION if _START.match(sql) else OTHER
+    if "/" in sql and "/*" in sql:  # one character is found much faster
+        sql = _without_comments_at_end(sql)
+        if "/*" in sql:
+            return OTHER
+    if ":" in sql and ":=" in sql:
         return OTHER
+    capitals = sql.upper()
+    if "_LOCK" in capitals or "_INSERT_ID" in capitals or "SQL_CALC" in capitals:
+        return OTHER  # the last: SQL_CALC_FOUND_ROWS, for FOUND_ROWS()
     if "@" in sql and "INTO" in capitals and _INTO_VARIABLE.search(capitals):
         return OTHER
     if "NEXT" in capitals and _NEXT_VALUE.search(capitals):
@@ -140,3 +184,35 @@ def kind_of(sql: str) -> Kind:
     if kind is TRANSACTION and "NOT" in capitals:
         return OTHER  # BEGIN NOT ATOMIC: any statements
     return kind
+
+
+def _without_comments_at_end(sql: str) -> str:
+    """Return ``sql`` without the comments at its end, or as it is where they may be
+    something else: within a string, run by the server, followed by more.
+    """
+    at = sql.find("/*")
+    if sql[_behind(_GAP, sql, at) :].strip(" \t\n\r;"):
+        return sql
+    code = sql[:at]
+    if "\\'" in code or '\\"' in code:
+        return sql  # whether the string ends there depends on the SQL mode
+    unquoted = _QUOTED.sub(" ", code)
+    marks = ("'", '"', "`", "#", "--")  # a quote or a comment that is open at the end
+    return sql if any(mark in unquoted for mark in marks) else code
+
+
+def _words(sql: str, gap: re.Pattern[str]) -> list[str]:
+    """Return the first three words in capitals, or as many as there are."""
+    words: list[str] = []
+    at = 0
+    while len(words) < 3 and (word := _WORD.match(sql, _behind(gap, sql, at))):
+        words.append(word[1].upper())
+        at = word.end()
+    return words
+
+
+def _behind(gap: re.Pattern[str], sql: str, at: int = 0) -> int:
+    """Return where the gap that begins at ``at`` ends: there, if there is none."""
+    while found := gap.match(sql, at):
+        at = found.end()
+    return at
