@@ -1,0 +1,266 @@
+"""A teardown never raises, never hides the response, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import typing as t
+from collections.abc import Callable
+
+import pymysql
+import pytest
+from flask import Flask
+from pymysql.cursors import SSCursor
+
+from flask_mysqlpool import context
+from flask_mysqlpool import get_db
+from flask_mysqlpool import MySQLPool
+from flask_mysqlpool import Pool
+from flask_mysqlpool import PooledConnection
+from flask_mysqlpool.driver.session import Connection
+
+from ..support.flask_apps import in_copy_of_context
+from ..support.flask_apps import in_use
+from ..support.flask_apps import MakeApp
+from ..support.flask_apps import pool_of
+from ..support.flask_apps import session_id
+from ..support.ledger import change
+from ..support.ledger import Ledger
+from ..support.ledger import NOTHING
+from ..support.queries import run
+from ..support.waiting import wait_until
+
+
+@pytest.fixture
+def site(make_app: MakeApp) -> Flask:
+    return make_app(max_size=2)
+
+
+def lose(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.kill(get_db().thread_id())
+
+
+def leave_rows_unread(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    cursor = get_db().cursor(SSCursor)
+    cursor.execute("SELECT id FROM ledger")
+    cursor.fetchone()
+
+
+def break_the_reset(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: t.Any) -> t.NoReturn:
+        raise RuntimeError("a fault of our own")
+
+    monkeypatch.setattr(Connection, "start_reset", fail)
+
+
+def break_the_socket(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: t.Any) -> t.NoReturn:
+        raise OSError("broken pipe")
+
+    monkeypatch.setattr(Connection, "_write_bytes", fail)
+
+
+def take_more_meanwhile(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a thread that shares the context take a connection during the teardown."""
+    connection, give_back = Pool.connection, Pool.give_back
+    asked, returning = threading.Event(), threading.Event()
+
+    def connect(*args: t.Any, **keywords: t.Any) -> PooledConnection:
+        asked.set()
+        assert returning.wait(10)
+        return connection(*args, **keywords)
+
+    def and_wait(pool: Pool, lease: int) -> None:
+        give_back(pool, lease)
+        returning.set()
+        if threading.current_thread() is not thread:
+            thread.join()
+
+    monkeypatch.setattr(Pool, "connection", connect)
+    thread = in_copy_of_context(get_db, "reports")
+    assert asked.wait(10)
+    monkeypatch.setattr(Pool, "give_back", and_wait)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lose, leave_rows_unread, break_the_reset, break_the_socket, take_more_meanwhile],
+)
+def test_damage_does_not_reach_the_response(
+    make_app: MakeApp,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[Ledger, pytest.MonkeyPatch], None],
+) -> None:
+    app = make_app(max_size=1, binds={"reports": {}})
+    app.testing = True
+
+    @app.get("/")
+    def view() -> str:
+        change(get_db(), 1)
+        damage(ledger, monkeypatch)
+        return "the answer"
+
+    assert app.test_client().get("/").text == "the answer"
+    monkeypatch.undo()
+    gc.collect()
+    for pool in app.extensions["mysqlpool"].values():
+        pool.tend()
+    assert in_use(app) == 0
+    with app.app_context():
+        assert run(get_db(), "SELECT 111") == ((111,),)
+    assert ledger.rows == {1: 0, 2: 0}
+
+
+def test_thread_that_gets_a_connection_after_the_context_has_ended(
+    make_app: MakeApp,
+) -> None:
+    app = make_app(max_size=1)
+    got: list[PooledConnection] = []
+    with pool_of(app).connection():
+        with app.app_context():
+            thread = in_copy_of_context(lambda: got.append(get_db()))
+            wait_until(lambda: pool_of(app).stats().waiting == 1)
+    thread.join()
+    assert [db.returned for db in got] == [True]
+    assert in_use(app) == 0
+
+
+def test_teardown_while_a_thread_still_uses_the_connection(
+    site: Flask, ledger: Ledger
+) -> None:
+    errors: list[BaseException] = []
+
+    def use(sql: str) -> None:
+        try:
+            run(get_db(), sql)
+        except pymysql.Error as error:
+            errors.append(error)
+
+    with ledger.lock() as wait:
+        with site.app_context():
+            session = session_id()
+            thread = in_copy_of_context(use, wait)
+            ledger.await_execution(wait)
+        thread.join()
+    assert len(errors) == 1
+    assert in_use(site) == 0
+    with site.app_context():
+        assert session_id() != session, "an exchange was under way"
+
+
+# Changes that nobody committed
+
+
+@pytest.fixture
+def forgetful(
+    make_app: MakeApp, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> Flask:
+    """An app whose views end with changes of different kinds."""
+    app = make_app()
+    monkeypatch.setattr("flask_mysqlpool.context._warned_until", {})
+
+    @app.get("/<what>")
+    def view(what: str) -> str:
+        db = get_db()
+        if what == "read":
+            run(db, "SELECT * FROM ledger FOR UPDATE")
+            return ""
+        change(db, 1)
+        if what in ("commit", "rollback"):
+            getattr(db, what)()
+        elif what == "fail":
+            raise RuntimeError
+        elif what == "no row":
+            db.rollback()
+            change(db, 99)
+        return ""
+
+    @app.post("/")
+    def other() -> str:
+        change(get_db(), 1)
+        return ""
+
+    return app
+
+
+def warnings_of(site: Flask, caplog: pytest.LogCaptureFixture, what: str) -> list[str]:
+    caplog.clear()
+    with caplog.at_level("WARNING", "flask_mysqlpool"):
+        site.test_client().get(f"/{what}")
+    return [r.getMessage() for r in caplog.records if r.name.startswith("flask_mysql")]
+
+
+@pytest.mark.parametrize("what", ["read", "commit", "rollback", "fail"])
+def test_nothing_forgotten_is_no_warning(
+    forgetful: Flask, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    assert warnings_of(forgetful, caplog, what) == []
+
+
+def test_forgotten_commit_is_told_once_an_hour_and_endpoint(
+    forgetful: Flask,
+    ledger: Ledger,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (text,) = warnings_of(forgetful, caplog, "forget")
+    assert text.startswith("GET view changed data in 'default' and did not commit")
+    assert warnings_of(forgetful, caplog, "forget") == []
+    with caplog.at_level("WARNING", "flask_mysqlpool"):
+        forgetful.test_client().post("/")
+    assert caplog.messages[-1].startswith("POST other changed data")
+    assert ledger.rows == NOTHING
+    monkeypatch.setattr("flask_mysqlpool.context.WARNING_PAUSE", 0)
+    context._warned_until.clear()
+    for _ in range(2):
+        assert len(warnings_of(forgetful, caplog, "forget")) == 1
+
+
+def test_uncommitted_change_outside_a_request_is_told(
+    forgetful: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "flask_mysqlpool"), forgetful.app_context():
+        change(get_db(), 1)
+    assert caplog.messages[-1].startswith("outside a request changed data")
+
+
+def test_names_beyond_the_first_are_not_remembered(
+    forgetful: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = (forgetful.name, "default", "GET view")
+    others = {(forgetful.name, "default", str(n)): 0.0 for n in range(300)}
+    context._warned_until.update(others)
+    assert warnings_of(forgetful, caplog, "forget") == []
+    context._warned_until[known] = 0.0  # an hour ago
+    assert len(warnings_of(forgetful, caplog, "forget")) == 1
+
+
+def test_connection_of_another_process_is_not_warned_of(
+    forgetful: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "flask_mysqlpool"), forgetful.app_context():
+        change(get_db(), 1)
+        raw: t.Any = get_db()._raw
+        raw.pid = 0
+    assert caplog.messages == []
+
+
+def test_teardown_as_flask_3_2_calls_it(forgetful: Flask, ledger: Ledger) -> None:
+    """It passes its context in front of the exception."""
+    teardown = Flask.do_teardown_appcontext
+
+    class Newer(Flask):
+        def do_teardown_appcontext(self, *args: t.Any) -> None:
+            teardown(self, args[-1])
+
+    app = Newer(__name__)
+    app.config.update(forgetful.config)
+    MySQLPool(app)
+    for error in (None, ValueError()):
+        with app.app_context():
+            change(get_db(), 1)
+            teardown_now: t.Any = app.do_teardown_appcontext
+            teardown_now(object(), error)
+            assert in_use(app) == 0
+    assert ledger.rows == NOTHING

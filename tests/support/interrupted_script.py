@@ -1,0 +1,244 @@
+"""What a child process does while its parent interrupts it; it says on standard output
+how the pool stands afterwards.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.argv[1] == "greenlets":
+    from gevent import monkey
+
+    monkey.patch_all()
+
+import gc
+import json
+import logging
+import os
+import random
+import signal
+import threading
+import time
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+
+import pymysql
+from pymysql.cursors import SSCursor
+
+from flask_mysqlpool import Pool
+from flask_mysqlpool.pool import checkout as lending
+
+from .interrupted_sockets import check_sound
+from .pools import settings_for
+from .queries import rows
+from .waiting import wait_until
+
+
+def pool_of(url: str, **settings: t.Any) -> Pool:
+    return Pool(settings_for(url, ssl_disabled=True, timeout=30, **settings))
+
+
+def await_parent() -> None:
+    """Let the parent prepare what comes next."""
+    print("used", flush=True)
+    sys.stdin.readline()
+
+
+def query(url: str, sql: str) -> Pool:
+    pool = pool_of(url, max_size=1)
+    with pool.connection() as db:
+        interrupted(lambda: rows(db, sql))
+    return pool
+
+
+def queue(url: str) -> Pool:
+    pool = pool_of(url, max_size=1)
+    done = threading.Event()
+    held = pool.connection()
+
+    def hold() -> None:
+        wait_until(lambda: pool.stats().waiting == 1)
+        print("waiting", flush=True)
+        done.wait(30)
+        held.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    interrupted(pool.connection)
+    assert pool.stats().waiting == 0
+    done.set()
+    holder.join()
+    return pool
+
+
+def login(url: str) -> Pool:
+    pool = pool_of(url, max_size=1)
+    interrupted(pool.connection)
+    return pool
+
+
+def reset(url: str) -> Pool:
+    pool = pool_of(url, max_size=1)
+    with pool.connection() as db:
+        rows(db, "SELECT 1")
+        await_parent()
+    interrupted(pool.connection)
+    return pool
+
+
+def ping(url: str) -> Pool:
+    pool = pool_of(url, max_size=1, ping_after=0, autocommit=True)
+    with pool.connection() as db:
+        rows(db, "SELECT 1")
+        await_parent()
+    interrupted(pool.connection)
+    return pool
+
+
+def return_(url: str) -> Pool:
+    """The leave-taking of a used-up connection waits for the answer to its reset."""
+    lending.FAREWELL = 30
+    pool = pool_of(url, max_size=1, max_usage=1)
+    db = pool.connection()
+    rows(db, "SELECT 1")
+    await_parent()
+    interrupted(db.close)
+    return pool
+
+
+def interrupted(action: t.Callable[[], t.Any]) -> None:
+    try:
+        action()
+    except KeyboardInterrupt:
+        return
+    raise AssertionError("it was not interrupted")
+
+
+class Alarm(BaseException):
+    pass
+
+
+def free(pool: Pool) -> bool:
+    """Whether another thread can still use the pool."""
+    got: bool = pool._lock.acquire(timeout=2)
+    if got:
+        pool._lock.release()
+    return got
+
+
+def storm(url: str, seconds: float) -> dict[str, t.Any]:
+    """Use a pool while signals come at random moments, whose handler raises."""
+
+    def ring(*args: object) -> None:
+        raise Alarm
+
+    def use(number: int) -> None:
+        for row in range(number * 10, number * 10 + 6):
+            with pool.connection() as db:
+                wrong[rows(db, f"SELECT {row}") != ((row,),)] += 1
+
+    signal.signal(signal.SIGALRM, ring)
+    sys.unraisablehook = lambda _: None  # an alarm within a finalizer
+    logging.disable()
+    moments = random.Random(7)
+    other = ThreadPoolExecutor(1)
+    report = {"interrupted": 0, "wrong": 0, "deadlocks": 0}
+    wrong = [0, 0]
+    pool = pool_of(url, max_size=2)
+    end = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        try:
+            signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-6, 6e-4))
+            use(number)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Alarm:
+            report["interrupted"] += 1
+        stuck = not other.submit(free, pool).result(20)
+        report["deadlocks"] += stuck
+        if stuck or pool.stats().size != pool.stats().idle:
+            pool = pool_of(url, max_size=2)
+    other.shutdown()
+    return {**report, "wrong": wrong[1]}
+
+
+def greenlets(url: str) -> dict[str, t.Any]:
+    """Let many share four connections, each with a timeout of its own."""
+    import gevent
+
+    moments = random.Random(11)
+    pool = pool_of(url, max_size=4)
+    report: dict[str, t.Any] = {"timeouts": 0, "finished": 0, "wrong": 0}
+    unexpected = []
+
+    def work(number: int) -> None:
+        for step in range(10):
+            row = number * 100 + step
+            try:
+                with gevent.Timeout(moments.uniform(0.0001, 0.02)):
+                    with pool.connection() as db:
+                        # The other results are as large as the timeouts need it.
+                        found = rows(db, f"SELECT {row}, REPEAT('x', 20000)")
+                        report["wrong"] += found[0][0] != row
+                        rows(db, f"SET @a = {row}")
+                        report["wrong"] += rows(db, "SELECT @a") != ((row,),)
+                report["finished"] += 1
+            except gevent.Timeout:
+                report["timeouts"] += 1
+            except Exception as error:
+                unexpected.append(repr(error))
+
+    gevent.joinall([gevent.spawn(work, number) for number in range(40)])
+    check_sound(pool)
+    reading = pool.stats()
+    pool.close()
+    return {
+        **report,
+        "in_use": reading.in_use,
+        "waiting": reading.waiting,
+        "unexpected": unexpected[:5],
+    }
+
+
+def fork(url: str, end: str) -> dict[str, t.Any]:
+    """Fork with connections of all conditions, and let the child end."""
+    pool = pool_of(url, max_size=3, autocommit=True)
+    held, idle, unread = (pool.connection() for _ in range(3))
+    session = held.thread_id()
+    rows(held, "SELECT 1")
+    rows(idle, "SELECT 2")
+    cursor = unread.cursor(SSCursor)
+    cursor.execute("SELECT 3 UNION SELECT 4")
+    idle.close()
+    await_parent()
+    if (pid := os.fork()) == 0:
+        if end == "garbage":
+            del held, idle, unread, cursor, pool
+            gc.collect()
+        sys.exit(0) if end != "nothing" else os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    print("child ended", flush=True)
+    sys.stdin.readline()
+    assert cursor.fetchall() == [(3,), (4,)]
+    return {"same": held.thread_id() == session, "row": rows(held, "SELECT 5")[0][0]}
+
+
+def main(case: str, *arguments: str) -> dict[str, t.Any]:
+    if case == "storm":
+        return storm(arguments[0], float(arguments[1]))
+    if case == "greenlets":
+        return greenlets(arguments[0])
+    if case == "fork":
+        return fork(*arguments)
+    pool = globals()["return_" if case == "return" else case](*arguments)
+    check_sound(pool)
+    pool.close()
+    return {"interrupted": 1}
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(main(*sys.argv[1:])))
+    except pymysql.Error as error:
+        sys.exit(repr(error))
