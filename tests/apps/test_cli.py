@@ -7,7 +7,6 @@ import logging
 import socket
 import traceback
 import typing as t
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 from urllib.parse import urlsplit
@@ -25,7 +24,6 @@ from flask_mysqlpool.control.server import runtime_folder
 from ..support.cli_runner import run
 from ..support.cli_runner import run_json
 from ..support.flask_apps import MakeApp
-from ..support.runtime_folders import short_folder
 
 READING = {
     "size": int,
@@ -52,12 +50,6 @@ CHECKS = {
     *("connect", "version", "tls", "charset", "wait_timeout", "settings", "clock"),
     *("limits", "account", "workers", "exhausted", "leaks"),
 }
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    with short_folder() as folder:
-        yield folder
 
 
 @pytest.fixture

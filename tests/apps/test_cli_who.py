@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import typing as t
-from collections.abc import Iterator
 from pathlib import Path
 
 import flask
@@ -18,13 +17,6 @@ from flask_mysqlpool.cli.commands import pool_cli
 from ..support.cli_runner import run
 from ..support.cli_runner import run_json
 from ..support.flask_apps import MakeApp
-from ..support.runtime_folders import short_folder
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    with short_folder() as folder:
-        yield folder
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from ..support.flask_apps import pool_of
 from ..support.flask_apps import session_id
 from ..support.ledger import change
 from ..support.ledger import Ledger
-from ..support.queries import run
+from ..support.queries import execute
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_one_instance_serves_many_apps(mysql_url: str) -> None:
 
     one, other = create_app(3), create_app(4)
     with one.app_context(), other.app_context():
-        assert run(get_db(), "SELECT 1") == ((1,),)
+        assert execute(get_db(), "SELECT 1") == ((1,),)
         assert (in_use(one), in_use(other)) == (0, 1)
     assert pool_of(one).stats().max_size == 3
     assert pool_of(other).stats().max_size == 4
@@ -122,7 +122,7 @@ def test_unknown_bind(site: Flask, call: Callable[[str], t.Any]) -> None:
             NotInitializedError, match=r"'nope'.*'default'.*MYSQLPOOL_BINDS"
         ):
             call("nope")
-        assert run(get_db(), "SELECT 1") == ((1,),)
+        assert execute(get_db(), "SELECT 1") == ((1,),)
 
 
 # One connection for each context
@@ -323,7 +323,7 @@ def test_stream_of_a_view_that_had_a_connection(site: Flask) -> None:
         session_id()
 
         def parts() -> Iterator[str]:
-            yield f"{run(get_db(), 'SELECT 1')} of {in_use(site)}"
+            yield f"{execute(get_db(), 'SELECT 1')} of {in_use(site)}"
 
         return flask.Response(stream_with_context(parts()))
 

@@ -24,8 +24,8 @@ from ..support.flask_apps import MakeApp
 from ..support.flask_apps import pool_of
 from ..support.flask_apps import session_id
 from ..support.ledger import Ledger
-from ..support.queries import run
-from ..support.tcp_proxy import Proxy
+from ..support.queries import execute
+from ..support.tcp_proxy import TCPProxy
 
 
 @pytest.fixture
@@ -49,23 +49,23 @@ def test_second_thread_sends_nothing_while_the_first_waits(
     make_app: MakeApp, ledger: Ledger, mysql_url: str, use: str
 ) -> None:
     answers: list[t.Any] = []
-    with Proxy(mysql_url) as proxy, ledger.lock() as wait:
+    with TCPProxy(mysql_url) as proxy, ledger.lock() as wait:
         app = make_app(url=proxy.url)
         with app.app_context():
             db = get_db()
-            run(db, "SET @touched = 0")
-            thread = in_copy_of_context(lambda: answers.append(run(get_db(), wait)))
+            execute(db, "SET @touched = 0")
+            thread = in_copy_of_context(lambda: answers.append(execute(get_db(), wait)))
             ledger.await_execution(wait)
-            sent = proxy.received
+            sent = proxy.sent
             began = time.monotonic()
             with pytest.raises(ConnectionBusyError, match="another thread"):
                 USES[use](db)
             assert time.monotonic() - began < 1, "it does not wait either"
-            assert proxy.received == sent
+            assert proxy.sent == sent
             ledger.ask("SELECT RELEASE_LOCK(%s)", wait.split("'")[1])
             thread.join()
             assert answers == [((1,),)], "the first has its answer"
-            assert run(db, "SELECT @touched") == ((0,),)
+            assert execute(db, "SELECT @touched") == ((0,),)
         pool_of(app).close()
 
 
@@ -74,7 +74,7 @@ def test_second_thread_while_the_first_reads_rows(site: Flask, ledger: Ledger) -
 
     def use() -> None:
         try:
-            run(get_db(), "SELECT 1")
+            execute(get_db(), "SELECT 1")
         except BaseException as error:
             errors.append(error)
 
@@ -95,7 +95,7 @@ def test_to_thread_shares_the_connection(site: Flask, ledger: Ledger) -> None:
         sessions = [session_id()]
         sessions += [await asyncio.to_thread(session_id) for _ in range(2)]
         with ledger.lock() as wait:
-            waiting = asyncio.create_task(asyncio.to_thread(run, get_db(), wait))
+            waiting = asyncio.create_task(asyncio.to_thread(execute, get_db(), wait))
             await asyncio.to_thread(ledger.await_execution, wait)
             busy = await asyncio.gather(
                 asyncio.to_thread(session_id), return_exceptions=True
@@ -149,14 +149,14 @@ def test_password_may_come_out_of_another_bind(
     answers: list[t.Any] = []
 
     def ask_the_vault() -> str:
-        run(get_db("vault"), "SELECT 1")
+        execute(get_db("vault"), "SELECT 1")
         return password
 
     app = make_app(password=ask_the_vault, binds={"vault": {"password": password}})
 
     def ask() -> None:
         with app.app_context():
-            answers.append(run(get_db(), "SELECT 1"))
+            answers.append(execute(get_db(), "SELECT 1"))
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()

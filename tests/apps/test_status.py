@@ -25,7 +25,7 @@ from flask_mysqlpool.status.page import HEADERS
 from ..support.flask_apps import in_use
 from ..support.flask_apps import MakeApp
 from ..support.flask_apps import pool_of
-from ..support.queries import run
+from ..support.queries import execute
 from ..support.waiting import wait_until
 
 VIEWS = ["/pool/", "/pool/data.json", "/pool/health", "/pool/assets/status.js"]
@@ -142,7 +142,7 @@ def test_error_page_of_the_app_keeps_its_own_policy(make_app: MakeApp) -> None:
 
 def test_page_needs_no_context_processor_of_the_app(make_app: MakeApp) -> None:
     app = make_app()
-    app.context_processor(lambda: {"user": run(get_db(), "SELECT 1")})
+    app.context_processor(lambda: {"user": execute(get_db(), "SELECT 1")})
     assert "<main" in show(app).get("/pool/").text
     assert pool_of(app).stats().opened == 0
 
@@ -156,8 +156,8 @@ def test_json_agrees_with_the_pools(
     @app.get("/both")
     def both() -> str:
         get_db().begin()
-        run(get_db(), "SELECT 'secret'")
-        run(get_db("reports"), "SELECT 1")
+        execute(get_db(), "SELECT 'secret'")
+        execute(get_db("reports"), "SELECT 1")
         seen.update(ask(client))
         return ""
 
@@ -202,7 +202,7 @@ def test_json_has_no_password(make_app: MakeApp, mysql_url: str) -> None:
     app = make_app()
     client = show(app)
     with app.app_context():
-        run(get_db(), "SELECT 1")
+        execute(get_db(), "SELECT 1")
         text = json.dumps([ask(client), ask(client, "/pool/health")])
     assert app.extensions["mysqlpool"]["default"].settings.password not in text
 
@@ -232,7 +232,7 @@ def test_folder_of_others_is_said(
 ) -> None:
     app = make_app()
     with app.app_context():
-        run(get_db(), "SELECT 1")
+        execute(get_db(), "SELECT 1")
     folder = folder_of(app)
     folder.chmod(0o755)
     try:

@@ -21,7 +21,7 @@ from ..support.live_page import CONTRAST
 from ..support.live_page import COUNT_TIMERS
 from ..support.live_page import SET_HIDDEN
 from ..support.live_page import Shop
-from ..support.queries import run
+from ..support.queries import execute
 from ..support.runtime_folders import short_folder
 from ..support.waiting import wait_until
 from ..support.web_servers import MODULE
@@ -135,7 +135,7 @@ def test_times_are_those_of_the_last_seconds(shop: Shop, open_page: Open) -> Non
     page = open_page(shop.url)
     await_text(page, legend("held p50"), "^–$")  # and not what was before
     with shop.pool.connection() as db:
-        run(db, "SELECT SLEEP(0.3)")
+        execute(db, "SELECT SLEEP(0.3)")
     for name in ("held p50", "held p99"):
         await_text(page, legend(name), r"^[3-9]\d\d ms$")
     await_text(page, legend("waited p99"), "s$")
@@ -159,7 +159,7 @@ def test_tables_say_what_the_pool_says(shop: Shop, open_page: Open) -> None:
         shop.get()
     with shop.pool.connection(holder="GET report") as db:
         db.begin()
-        run(db, "SELECT 'secret', 2")
+        execute(db, "SELECT 'secret', 2")
         page = open_page(shop.url)
         await_text(page, "[data-table=holders] tbody", "GET report")
         cells = page.locator("[data-table=holders] tbody td").all_text_contents()
@@ -340,7 +340,7 @@ def test_charts_follow_a_change_of_colours(shop: Shop, open_page: Open) -> None:
 
 def test_phone_scrolls_tables_and_not_the_page(shop: Shop, open_page: Open) -> None:
     with shop.pool.connection(holder="GET " + "a_long_endpoint" * 20) as db:
-        run(db, "SELECT 1 AS " + "a_long_name" * 5)
+        execute(db, "SELECT 1 AS " + "a_long_name" * 5)
         size = {"width": 320, "height": 640}
         page = open_page(shop.url, viewport=size, has_touch=True)
         await_text(page, "[data-table=holders] tbody", "a_long_name")

@@ -27,7 +27,7 @@ from ..support.flask_apps import session_id
 from ..support.ledger import change
 from ..support.ledger import Ledger
 from ..support.ledger import NOTHING
-from ..support.queries import run
+from ..support.queries import execute
 from ..support.waiting import wait_until
 
 
@@ -108,7 +108,7 @@ def test_damage_does_not_reach_the_response(
         pool.tend()
     assert in_use(app) == 0
     with app.app_context():
-        assert run(get_db(), "SELECT 111") == ((111,),)
+        assert execute(get_db(), "SELECT 111") == ((111,),)
     assert ledger.rows == {1: 0, 2: 0}
 
 
@@ -133,7 +133,7 @@ def test_teardown_while_a_thread_still_uses_the_connection(
 
     def use(sql: str) -> None:
         try:
-            run(get_db(), sql)
+            execute(get_db(), sql)
         except pymysql.Error as error:
             errors.append(error)
 
@@ -164,7 +164,7 @@ def forgetful(
     def view(what: str) -> str:
         db = get_db()
         if what == "read":
-            run(db, "SELECT * FROM ledger FOR UPDATE")
+            execute(db, "SELECT * FROM ledger FOR UPDATE")
             return ""
         change(db, 1)
         if what in ("commit", "rollback"):

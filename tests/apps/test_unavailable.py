@@ -24,7 +24,7 @@ from flask_mysqlpool import PoolTimeout
 from ..support.flask_apps import MakeApp
 from ..support.flask_apps import pool_of
 from ..support.flask_apps import session_id
-from ..support.queries import run
+from ..support.queries import execute
 from ..support.waiting import wait_until
 
 
@@ -95,7 +95,7 @@ def test_server_that_cannot_be_reached(make_app: MakeApp, closed_port: int) -> N
 
 def test_other_errors_of_the_server_are_not_503(make_app: MakeApp) -> None:
     app = make_app()
-    app.add_url_rule("/", view_func=lambda: str(run(get_db(), "SELEKT")))
+    app.add_url_rule("/", view_func=lambda: str(execute(get_db(), "SELEKT")))
     response = app.test_client().get("/")
     assert response.status_code == 500
     assert "Retry-After" not in response.headers

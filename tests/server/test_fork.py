@@ -13,10 +13,12 @@ from flask_mysqlpool import Pool
 
 from ..support.flask_apps import MakeApp
 from ..support.forked_child import ForkedChild
+from ..support.interrupted_process import InterruptedProcess
 from ..support.ledger import change
 from ..support.ledger import Ledger
 from ..support.pools import MakePool
-from ..support.queries import run
+from ..support.queries import execute
+from ..support.tcp_proxy import TCPProxy
 
 # Python 3.12 and later warn of threads, which the parent here has.
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -27,7 +29,7 @@ def test_forked_children_read_no_foreign_rows(
 ) -> None:
     def ask_for_own_rows() -> int:
         with pool.connection() as db:
-            rows = [run(db, f"SELECT {os.getpid()}") for _ in range(200)]
+            rows = [execute(db, f"SELECT {os.getpid()}") for _ in range(200)]
         return sum(row != ((os.getpid(),),) for row in rows)
 
     pool = make_pool(max_size=2)
@@ -39,7 +41,7 @@ def test_forked_children_read_no_foreign_rows(
     assert sessions <= ledger.sessions.keys()
     with pool.connection() as one, pool.connection() as other:
         assert {one.thread_id(), other.thread_id()} == sessions
-        assert run(one, "SELECT 1") == run(other, "SELECT 1")
+        assert execute(one, "SELECT 1") == execute(other, "SELECT 1")
     assert pool.stats().opened == 2
 
 
@@ -64,9 +66,9 @@ def test_transaction_of_the_parent_survives_its_children(
 def test_inherited_connection_is_stale_in_the_child(make_pool: MakePool) -> None:
     with make_pool().connection() as db, db.cursor() as cursor:
         stale = "StaleConnectionError: this connection was opened in process"
-        assert ForkedChild(lambda: run(db, "SELECT 1")).join().startswith(stale)
+        assert ForkedChild(lambda: execute(db, "SELECT 1")).join().startswith(stale)
         assert ForkedChild(lambda: cursor.execute("DO 1")).join().startswith(stale)
-        assert run(db, "SELECT 1") == ((1,),)
+        assert execute(db, "SELECT 1") == ((1,),)
 
 
 @pytest.mark.parametrize("dropped", [False, True])
@@ -81,7 +83,7 @@ def test_return_of_an_inherited_connection_takes_nothing_from_the_child(
             else:
                 lent[0].close()
             pool.tend()
-            return run(mine, "SELECT 2"), pool.stats().in_use
+            return execute(mine, "SELECT 2"), pool.stats().in_use
 
     pool = make_pool()
     lent = [pool.connection()]
@@ -93,7 +95,7 @@ def test_child_forked_in_an_app_context_gets_a_connection_of_its_own(
     make_app: MakeApp,
 ) -> None:
     def ask() -> t.Any:
-        return run(get_db(), "SELECT CONNECTION_ID()")[0][0]
+        return execute(get_db(), "SELECT CONNECTION_ID()")[0][0]
 
     with make_app().app_context():
         session = ask()
@@ -113,3 +115,20 @@ def test_child_of_a_fork_without_hooks_is_not_seen_as_its_parent(
             assert pool.stats().in_use == 0
             assert pool.holders() == []
             assert pool.stats().checkouts == 0
+
+
+@pytest.mark.parametrize("end", ["exit", "garbage", "nothing"])
+def test_child_that_ends_says_nothing(mysql_url: str, end: str) -> None:
+    """Of a process that ends by itself, with its finalizers."""
+    with (
+        TCPProxy(mysql_url) as proxy,
+        InterruptedProcess("fork", proxy.url, end) as child,
+    ):
+        child.await_line("used")
+        sent = proxy.sent
+        child.go_on()
+        child.await_line("child ended")
+        assert proxy.sent == sent
+        assert not any(session.ended for session in proxy.sessions)
+        child.go_on()
+        assert child.report() == {"same": True, "row": 5}

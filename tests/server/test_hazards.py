@@ -27,8 +27,8 @@ from ..support.flask_apps import MakeApp
 from ..support.ledger import change
 from ..support.ledger import Ledger
 from ..support.pools import MakePool
-from ..support.queries import run
-from ..support.tcp_proxy import Proxy
+from ..support.queries import execute
+from ..support.tcp_proxy import TCPProxy
 from ..support.waiting import wait_until
 
 # Half a transaction
@@ -76,7 +76,7 @@ def test_usage_limit_swaps_no_connection_in_mid_transaction(
         session = db.thread_id()
         change(db, 1)
         change(db, 2)
-        assert run(db, "SELECT CONNECTION_ID()") == ((session,),)
+        assert execute(db, "SELECT CONNECTION_ID()") == ((session,),)
         db.commit()
     assert ledger.rows == {1: 1, 2: 1}
     assert pool.stats().closed == {"usage": 1}
@@ -88,16 +88,16 @@ def test_usage_limit_swaps_no_connection_in_mid_transaction(
 def test_statement_whose_answer_is_lost_is_executed_once(
     make_pool: MakePool, ledger: Ledger, mysql_url: str
 ) -> None:
-    with Proxy(mysql_url) as proxy:
+    with TCPProxy(mysql_url) as proxy:
         pool = make_pool(proxy.url, autocommit=True)
         with pool.connection() as db:
-            proxy.lose_next_answer()
+            proxy.sessions[0].cut_after(0)
             with pytest.raises(pymysql.err.OperationalError):
                 change(db, 1)
         assert ledger.rows == {1: 1, 2: 0}
         with pool.connection() as db:
-            assert run(db, "SELECT v FROM ledger WHERE id = 1") == ((1,),)
-        assert proxy.accepted == 2, "the first is not used again"
+            assert execute(db, "SELECT v FROM ledger WHERE id = 1") == ((1,),)
+        assert len(proxy.sessions) == 2, "the first is not used again"
         pool.close()
 
 
@@ -142,12 +142,12 @@ def test_nothing_works_after_the_return(
         cursor.execute("SELECT 1 UNION SELECT 2 UNION SELECT 3")
         cursor.fetchone()
     with pool.connection() as next_one:
-        run(next_one, "SET @secret = 'theirs'")
+        execute(next_one, "SET @secret = 'theirs'")
         with pytest.raises(StaleConnectionError):
             USES[use](db, cursor)
         cursor.close()
         db.close()
-        assert run(next_one, "SELECT @secret") == (("theirs",),)
+        assert execute(next_one, "SELECT @secret") == (("theirs",),)
         assert pool.stats().in_use == 1
 
 
@@ -219,12 +219,12 @@ def test_connection_of_a_cut_exchange_is_not_lent_again(
             session = db.thread_id()
             cut(patch, patch.undo)
             with pytest.raises(Interrupted):
-                run(db, "SELECT 0")
+                execute(db, "SELECT 0")
             with pytest.raises(pymysql.Error):
-                run(db, "SELECT 1")  # nor used again
+                execute(db, "SELECT 1")  # nor used again
     with pool.connection() as db:
         for number in (111, 222, 333):
-            assert run(db, f"SELECT {number}") == ((number,),)
+            assert execute(db, f"SELECT {number}") == ((number,),)
         assert db.thread_id() != session
     assert pool.stats().closed == {"broken": 1}
 
@@ -246,12 +246,12 @@ def test_connection_of_an_interrupted_wait_is_not_lent_again(
             sender = threading.Thread(target=signal_the_waiting, args=(wait,))
             sender.start()
             with pytest.raises(Interrupted):
-                run(db, wait)
+                execute(db, wait)
             sender.join()
     finally:
         signal.signal(signal.SIGUSR1, previous)
     with pool.connection() as db:
-        assert run(db, "SELECT 111") == ((111,),)
+        assert execute(db, "SELECT 111") == ((111,),)
     assert pool.stats().closed == {"broken": 1}
 
 
@@ -265,7 +265,7 @@ def test_no_thread_starves(make_pool: MakePool) -> None:
     def work(number: int) -> None:
         while sum(takes) < 600:
             with pool.connection() as db:
-                run(db, "DO SLEEP(0.001)")
+                execute(db, "DO SLEEP(0.001)")
                 takes[number] += 1
 
     # All stand in the queue before the first is served.

@@ -28,7 +28,7 @@ from flask_mysqlpool.stats.holders import thread_name
 from ..support.flask_apps import MakeApp
 from ..support.flask_apps import pool_of
 from ..support.pools import MakePool
-from ..support.queries import run
+from ..support.queries import execute
 from ..support.waiting import wait_until
 
 
@@ -57,7 +57,7 @@ def test_holder_of_a_plain_checkout(make_pool: MakePool) -> None:
         assert holder.connection_id == db.thread_id()
         assert (holder.statement, holder.in_transaction) == ("", False)
         assert holder.stands == []
-        run(db, "SELECT SLEEP(0), %s FROM dual", "secret")
+        execute(db, "SELECT SLEEP(0), %s FROM dual", "secret")
         holder = only(pool.holders())
         assert holder.statement == "SELECT SLEEP(?), ? FROM dual"
         db.begin()
@@ -68,7 +68,7 @@ def test_holder_of_a_plain_checkout(make_pool: MakePool) -> None:
 def test_statement_of_the_last_holder_is_not_shown(make_pool: MakePool) -> None:
     pool = make_pool(max_size=1)
     with pool.connection() as db:
-        run(db, "SELECT 1")
+        execute(db, "SELECT 1")
     with pool.connection():
         assert only(pool.holders()).statement == ""
 
@@ -89,7 +89,7 @@ def test_view_is_named_with_its_line(make_app: MakeApp) -> None:
 
     @app.get("/accounts")
     def accounts() -> str:
-        run(get_db(), "SELECT 1")
+        execute(get_db(), "SELECT 1")
         seen.append(only(pool_of(app).holders(stacks=True)))
         return ""
 
@@ -197,7 +197,7 @@ def test_endpoints_are_counted_apart(make_app: MakeApp) -> None:
 
     @app.get("/one")
     def one() -> str:
-        run(get_db(), "SELECT 1")
+        execute(get_db(), "SELECT 1")
         return ""
 
     @app.post("/two")
@@ -281,7 +281,7 @@ def test_flask_app_is_not_kept_alive_by_its_control(make_app: MakeApp) -> None:
 
 def test_nothing_that_a_client_invents_is_a_holder(make_app: MakeApp) -> None:
     app = make_app()
-    app.before_request(lambda: run(get_db(), "SELECT 1") and None)
+    app.before_request(lambda: execute(get_db(), "SELECT 1") and None)
     for number in range(3):
         app.test_client().open(f"/secret-{number}", method=f"M{number}")
     assert list(pool_of(app).stats().endpoints) == ["no endpoint"]
@@ -329,16 +329,16 @@ def test_statement_is_read_in_the_mode_that_it_was_sent_in(
 ) -> None:
     pool = make_pool()
     with pool.connection() as db:
-        run(db, "SET @x = 'a\\' secret', sql_mode = 'NO_BACKSLASH_ESCAPES'")
+        execute(db, "SET @x = 'a\\' secret', sql_mode = 'NO_BACKSLASH_ESCAPES'")
         assert only(pool.holders()).statement == "SET @x = ?, sql_mode = ?"
-        run(db, "SET @x = 'a\\', @y = 'secret'")
+        execute(db, "SET @x = 'a\\', @y = 'secret'")
         assert only(pool.holders()).statement == "SET @x = ?, @y = ?"
 
 
 def test_statement_is_not_kept_whole(make_pool: MakePool) -> None:
     pool = make_pool()
     with pool.connection() as db:
-        run(db, f"SELECT LENGTH('{'x' * 1_000_000}')")
+        execute(db, f"SELECT LENGTH('{'x' * 1_000_000}')")
         raw: t.Any = db._raw
         assert len(raw.said[1]) == 20_000
 

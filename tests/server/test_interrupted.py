@@ -9,7 +9,6 @@ import struct
 import threading
 import typing as t
 from collections.abc import Callable
-from collections.abc import Iterator
 
 import pymysql
 import pytest
@@ -26,18 +25,11 @@ from ..support.interrupted_sockets import Plan
 from ..support.interrupted_sockets import plan as plan
 from ..support.ledger import Ledger
 from ..support.pools import MakePool
-from ..support.queries import rows
+from ..support.queries import execute
 from ..support.tcp_proxy import TCPProxy
 from ..support.waiting import wait_until
 
 ERRORS = [KeyboardInterrupt, SystemExit, GreenTimeout]
-
-
-@pytest.fixture
-def ledger(mysql_server: t.Any, mysql_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(mysql_server, mysql_url)
-    yield ledger
-    ledger.close()
 
 
 # At each use of the socket
@@ -45,13 +37,13 @@ def ledger(mysql_server: t.Any, mysql_url: str) -> Iterator[Ledger]:
 
 def change(pool: Pool) -> None:
     with pool.connection() as db:
-        rows(db, "UPDATE ledger SET v = v + 1")
-        rows(db, "SELECT * FROM ledger")
+        execute(db, "UPDATE ledger SET v = v + 1")
+        execute(db, "SELECT * FROM ledger")
 
 
 def change_session(pool: Pool) -> None:
     with pool.connection() as db:
-        rows(db, "SET @a = 1")
+        execute(db, "SET @a = 1")
         db.commit()
 
 
@@ -75,9 +67,9 @@ def call_methods(pool: Pool) -> None:
 def open_transaction(pool: Pool) -> None:
     with pool.connection() as db:
         with db.transaction():
-            rows(db, "UPDATE ledger SET v = v + 1")
+            execute(db, "UPDATE ledger SET v = v + 1")
             with db.transaction():
-                rows(db, "UPDATE ledger SET v = v + 1")
+                execute(db, "UPDATE ledger SET v = v + 1")
             raise pymysql.err.DataError  # so that it is rolled back
 
 
@@ -150,9 +142,9 @@ def test_interrupted_statement_is_not_executed_twice(
     with pool.connection() as db:
         plan.arm(2, "before", KeyboardInterrupt)  # it is sent, the answer not read
         with pytest.raises(KeyboardInterrupt):
-            rows(db, "UPDATE ledger SET v = v + 1")
+            execute(db, "UPDATE ledger SET v = v + 1")
         with pytest.raises(pymysql.Error):
-            rows(db, "UPDATE ledger SET v = v + 1")
+            execute(db, "UPDATE ledger SET v = v + 1")
         assert not db.open
     check_sound(pool)
     wait_until(lambda: ledger.rows == {1: 1, 2: 1})
@@ -168,15 +160,15 @@ def test_second_interrupt_while_the_first_is_dealt_with(
     with TCPProxy(mysql_url) as proxy:
         pool = make_pool(proxy.url, max_size=1, autocommit=True, read_timeout=5)
         with pool.connection() as db:
-            rows(db, "SELECT 1")
+            execute(db, "SELECT 1")
             proxy.sessions[0].hold()  # so that the answer comes after the return
             monkeypatch.setattr(Connection, "failed", interrupted)
             plan.arm(2, "before", KeyboardInterrupt)
             with pytest.raises(KeyboardInterrupt):
-                rows(db, "SELECT 'of another'")
+                execute(db, "SELECT 'of another'")
         with pool.connection() as db:
             proxy.sessions[0].release()
-            assert rows(db, "SELECT 2") == ((2,),)
+            assert execute(db, "SELECT 2") == ((2,),)
 
 
 # Time limits and lost answers
@@ -186,13 +178,13 @@ def test_read_timeout(make_pool: MakePool, mysql_url: str) -> None:
     with TCPProxy(mysql_url) as proxy:
         pool = make_pool(proxy.url, max_size=1, read_timeout=1)
         with pool.connection() as db:
-            rows(db, "SELECT 1")
+            execute(db, "SELECT 1")
             proxy.sessions[0].hold()
             with pytest.raises(pymysql.err.OperationalError):
-                rows(db, "SELECT 'too late'")
+                execute(db, "SELECT 'too late'")
             proxy.sessions[0].release()
             with pytest.raises(pymysql.Error):
-                rows(db, "SELECT 2")
+                execute(db, "SELECT 2")
         check_sound(pool)
         assert pool.stats().closed == {"broken": 1}
 
@@ -214,10 +206,10 @@ def test_answer_cut_off_at_each_byte(make_pool: MakePool, mysql_url: str) -> Non
         pool = make_pool(proxy.url, max_size=1)
         for size in range(0, 60, 3):
             with pool.connection() as db:
-                rows(db, "SELECT 1")
+                execute(db, "SELECT 1")
                 proxy.sessions[-1].cut_after(size)
                 with pytest.raises(pymysql.Error):
-                    rows(db, "SELECT 'twelve bytes'")
+                    execute(db, "SELECT 'twelve bytes'")
             check_sound(pool)
 
 
@@ -231,7 +223,7 @@ def test_unasked_bytes_are_nobodys_answer(
     with TCPProxy(mysql_url) as proxy:
         pool = make_pool(proxy.url, max_size=1, autocommit=True, read_timeout=5)
         with pool.connection() as db:
-            rows(db, "SELECT 1")
+            execute(db, "SELECT 1")
         proxy.sessions[0].inject(sent)
         wait_until(lambda: not pool._idle_cache[0].quiet())
         check_sound(pool)
@@ -245,7 +237,7 @@ def pool_with_rollback(make_pool: MakePool, proxy: TCPProxy) -> Pool:
     """Return a pool of one whose connection awaits the answer to a ROLLBACK."""
     pool = make_pool(proxy.url, max_size=1)
     with pool.connection() as db:
-        rows(db, "SELECT 1 FROM dual")
+        execute(db, "SELECT 1 FROM dual")
         proxy.sessions[0].hold()
     wait_until(lambda: proxy.statements[-1:] == ["ROLLBACK"])
     return pool
@@ -261,7 +253,7 @@ def test_answer_that_is_here_takes_no_limit(
         with monkeypatch.context() as patched:
             patched.delattr(WireConnection, "limit")
             db = pool.connection()
-        assert rows(db, "SELECT 2") == ((2,),)
+        assert execute(db, "SELECT 2") == ((2,),)
         db.close()
         assert pool.stats().opened == 1
 
@@ -281,7 +273,7 @@ def test_wrong_answer_costs_the_connection(
         if ended:
             proxy.sessions[0].end()
         with pool.connection(timeout=1) as db:
-            assert rows(db, "SELECT 2") == ((2,),)
+            assert execute(db, "SELECT 2") == ((2,),)
         assert pool.stats().closed == {"dead": 1}
         check_sound(pool)
 
@@ -347,7 +339,7 @@ def test_interrupted_checkout_serves_the_next_in_line(
 
     def borrow() -> None:
         with pool.connection() as db:
-            got.append(rows(db, "SELECT 5"))
+            got.append(execute(db, "SELECT 5"))
 
     def interrupted(self: Waiter, seconds: float) -> None:
         monkeypatch.undo()

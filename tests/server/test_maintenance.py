@@ -23,7 +23,7 @@ from flask_mysqlpool.pool.housekeeper import housekeeper
 
 from ..support.pools import MakePool
 from ..support.pools import settings_for
-from ..support.queries import run
+from ..support.queries import execute
 from ..support.waiting import wait_until
 from .test_outages import fill
 
@@ -253,10 +253,10 @@ def test_leak_shows_what_was_executed_without_the_values(
     pool = make_pool(leak_after=0.01)
     pool.on_first_use.clear()
     with pool.connection() as db, caplog.at_level(logging.WARNING, "flask_mysqlpool"):
-        run(db, "SELECT %s FROM dual WHERE 'inline' = %s", "secret", 17)
+        execute(db, "SELECT %s FROM dual WHERE 'inline' = %s", "secret", 17)
         wait_until(lambda: pool.tend() and caplog.records)
         assert "last statement: SELECT ? FROM dual WHERE ? = ?\n" in caplog.text
-        assert run(db, "SELECT 1") == ((1,),), "nothing is taken from a holder"
+        assert execute(db, "SELECT 1") == ((1,),), "nothing is taken from a holder"
 
 
 def test_next_visit_is_when_a_leak_is_due(

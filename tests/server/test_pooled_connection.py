@@ -6,7 +6,6 @@ import gc
 import threading
 import typing as t
 from collections.abc import Callable
-from collections.abc import Iterator
 from concurrent.futures import Future
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,11 +23,10 @@ from flask_mysqlpool import Pool
 from flask_mysqlpool import StaleConnectionError
 
 from ..support.forked_child import in_child
-from ..support.interrupted_process import InterruptedProcess
 from ..support.interrupted_sockets import check_sound
 from ..support.ledger import Ledger
 from ..support.pools import MakePool
-from ..support.queries import rows
+from ..support.queries import execute
 from ..support.tcp_proxy import TCPProxy
 from ..support.waiting import wait_until
 
@@ -75,19 +73,6 @@ CURSOR_USES: dict[str, Callable[[t.Any], t.Any]] = {
 
 
 @pytest.fixture
-def ledger(mysql_server: t.Any, mysql_url: str) -> Iterator[Ledger]:
-    ledger = Ledger(mysql_server, mysql_url)
-    yield ledger
-    ledger.close()
-
-
-@pytest.fixture
-def proxy(mysql_url: str) -> Iterator[TCPProxy]:
-    with TCPProxy(mysql_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
 def pool(make_pool: MakePool, proxy: TCPProxy) -> Pool:
     return make_pool(proxy.url, max_size=1, autocommit=True, read_timeout=20)
 
@@ -97,7 +82,7 @@ def pool(make_pool: MakePool, proxy: TCPProxy) -> Pool:
 
 def test_returned_connection_is_dead(pool: Pool, proxy: TCPProxy) -> None:
     with pool.connection() as old:
-        rows(old, "SELECT 1")
+        execute(old, "SELECT 1")
     with pool.connection() as new:
         proxy.commands.clear()
         for name, use in (USES | TELLS).items():
@@ -107,7 +92,7 @@ def test_returned_connection_is_dead(pool: Pool, proxy: TCPProxy) -> None:
         assert not old.open
         assert old.returned
         old.close()
-        assert rows(new, "SELECT 2") == ((2,),)
+        assert execute(new, "SELECT 2") == ((2,),)
         assert proxy.statements == ["SELECT 2"]
 
 
@@ -123,7 +108,7 @@ def test_cursor_of_a_returned_connection_is_dead(
         unbuffered = issubclass(kind, SSCursor)
         every = t.cast(t.Any, cursor).fetchall_unbuffered() if unbuffered else iterator
     with pool.connection() as new:
-        rows(new, "SELECT 'mine'")
+        execute(new, "SELECT 'mine'")
         proxy.commands.clear()
         for name, use in CURSOR_USES.items():
             with pytest.raises(StaleConnectionError):
@@ -133,7 +118,7 @@ def test_cursor_of_a_returned_connection_is_dead(
             with pytest.raises(StaleConnectionError):
                 next(left)
         cursor.close()
-        assert rows(new, "SELECT 2") == ((2,),)
+        assert execute(new, "SELECT 2") == ((2,),)
         assert proxy.statements == ["SELECT 2"]
 
 
@@ -170,7 +155,7 @@ def test_dropped_handle_frees_its_place(
     pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
     db = pool.connection()
-    rows(db, "SET @a = 1")
+    execute(db, "SET @a = 1")
     del db
     gc.collect()
     wait_until(lambda: pool.stats().in_use == 0)  # the housekeeper takes it back
@@ -210,7 +195,7 @@ def test_closed_cursor_leaves_nothing_unread(
                 cursor.execute(sql)
             assert db._raw is not None
             assert not db._raw.in_exchange
-            assert rows(db, "SELECT 5") == ((5,),)
+            assert execute(db, "SELECT 5") == ((5,),)
         cursor = db.cursor(kind)
         cursor.close()
         with pytest.raises(pymysql.ProgrammingError, match="[Cc]ursor closed"):
@@ -235,7 +220,7 @@ class Busy:
 
     def __init__(self, db: t.Any, query: str, ledger: Ledger) -> None:
         self._executor = ThreadPoolExecutor(1)
-        self.result: Future[t.Any] = self._executor.submit(rows, db, query)
+        self.result: Future[t.Any] = self._executor.submit(execute, db, query)
         ledger.await_execution(query)
 
     def end(self) -> None:
@@ -262,7 +247,7 @@ def test_second_thread_in_mid_exchange_raises_before_a_byte(
             assert proxy.sent == sent
         assert busy.result.result(10) == ((1,),)
         busy.end()
-        assert rows(db, "SELECT 2") == ((2,),)
+        assert execute(db, "SELECT 2") == ((2,),)
 
 
 @pytest.mark.parametrize("kind", [SSCursor, SSDictCursor])
@@ -281,14 +266,14 @@ def test_second_thread_among_unread_rows_raises_before_a_byte(
                 other.submit(*use).result(10)
         assert proxy.sent == sent
         assert len(cursor.fetchall()) == 2
-        assert other.submit(rows, db, "SELECT 2").result(10) == ((2,),)
+        assert other.submit(execute, db, "SELECT 2").result(10) == ((2,),)
 
 
 def test_one_after_the_other_is_fine(pool: Pool) -> None:
     with pool.connection() as db:
         for number in range(4):
             with ThreadPoolExecutor(1) as thread:
-                assert thread.submit(rows, db, f"SELECT {number}").result(10)
+                assert thread.submit(execute, db, f"SELECT {number}").result(10)
 
 
 def test_return_by_another_thread_in_mid_exchange(pool: Pool, ledger: Ledger) -> None:
@@ -349,7 +334,7 @@ def test_child_says_nothing_on_what_is_lent(
         assert not proxy.sessions[0].ended
         assert first is not None
         assert len(cursor.fetchall()) == 2
-        assert rows(db, "SELECT 2") == ((2,),)
+        assert execute(db, "SELECT 2") == ((2,),)
 
 
 @FORK
@@ -357,13 +342,13 @@ def test_child_says_nothing_on_what_is_lent(
 def test_child_has_sessions_of_its_own(pool: Pool, proxy: TCPProxy, last: str) -> None:
     with pool.connection() as db:
         session = db.thread_id()
-        rows(db, last)
+        execute(db, last)
         proxy.sessions[0].hold()  # the answer to a reset, if any, is still to be read
 
     def use() -> None:
         with pool.connection() as db:
             assert db.thread_id() != session
-            assert rows(db, "SELECT @a") == ((None,),)
+            assert execute(db, "SELECT @a") == ((None,),)
 
     wait_until(lambda: last == "SELECT 1" or proxy.commands[-1][0] != 3)
     sent = proxy.sessions[0].sent
@@ -373,7 +358,7 @@ def test_child_has_sessions_of_its_own(pool: Pool, proxy: TCPProxy, last: str) -
     proxy.sessions[0].release()
     with pool.connection() as db:
         assert db.thread_id() == session
-        assert rows(db, "SELECT @a") == ((None,),)
+        assert execute(db, "SELECT @a") == ((None,),)
 
 
 @FORK
@@ -387,10 +372,10 @@ def test_child_forked_in_mid_exchange(
 
         def use() -> None:
             with pytest.raises(StaleConnectionError):
-                rows(db, "SELECT 2")
+                execute(db, "SELECT 2")
             db.close()
             with pool.connection() as own:
-                assert rows(own, "SELECT 3") == ((3,),)
+                assert execute(own, "SELECT 3") == ((3,),)
 
         in_child(use)
         assert proxy.sessions[0].sent == sent
@@ -398,20 +383,3 @@ def test_child_forked_in_mid_exchange(
     busy.end()
     db.close()
     check_sound(pool)
-
-
-@pytest.mark.parametrize("end", ["exit", "garbage", "nothing"])
-def test_child_that_ends_says_nothing(mysql_url: str, end: str) -> None:
-    """Of a process that ends by itself, with its finalizers."""
-    with (
-        TCPProxy(mysql_url) as proxy,
-        InterruptedProcess("fork", proxy.url, end) as child,
-    ):
-        child.await_line("used")
-        sent = proxy.sent
-        child.go_on()
-        child.await_line("child ended")
-        assert proxy.sent == sent
-        assert not any(session.ended for session in proxy.sessions)
-        child.go_on()
-        assert child.report() == {"same": True, "row": 5}

@@ -17,7 +17,7 @@ from pymysql.constants import CLIENT
 from pymysql.cursors import SSCursor
 
 from ..support.queries import error_number
-from ..support.queries import rows
+from ..support.queries import execute
 from ..support.session_change import MARIADB
 from ..support.session_change import MYSQL
 from ..support.session_change import SessionChange
@@ -62,7 +62,7 @@ def take(database: SessionDatabase, db: t.Any, step: Step) -> None:
 
 def look(database: SessionDatabase, db: t.Any, change: SessionChange) -> t.Any:
     return (
-        rows(db, change.see)
+        execute(db, change.see)
         if isinstance(change.see, str)
         else change.see(database, db)
     )
@@ -109,12 +109,12 @@ def test_next_request_finds_nothing(
     with pool_of_one(database, **settings) as pool:
         with pool.connection() as db:
             clean = look(database, db, change)
-            session = rows(db, "SELECT CONNECTION_ID()")
+            session = execute(db, "SELECT CONNECTION_ID()")
         with pool.connection() as db:
             play(database, db, change)
         with pool.connection() as db:
             found = look(database, db, change)
-            same = rows(db, "SELECT CONNECTION_ID()") == session
+            same = execute(db, "SELECT CONNECTION_ID()") == session
     if mode == "auto" and unseen(database, change, autocommit):
         assert found != clean, "it sees more than the documentation says"
     else:
@@ -166,7 +166,7 @@ SETTINGS: dict[str, dict[str, t.Any]] = {
 def condition(database: SessionDatabase, db: t.Any) -> dict[str, t.Any]:
     """What the settings of a pool decide."""
     known: dict[str, t.Any] = variables(database, db)
-    known["@tenant"] = rows(db, "SELECT @tenant, @a, DATABASE(), CURRENT_ROLE()")
+    known["@tenant"] = execute(db, "SELECT @tenant, @a, DATABASE(), CURRENT_ROLE()")
     known["handle"] = (db.charset, db.encoding, db.collation, db.get_autocommit())
     known["escaped"] = db.escape("\\'")
     return known
@@ -184,13 +184,13 @@ def test_session_has_its_own_settings_again(
             db.autocommit(not db.get_autocommit())
             db.set_character_set("utf8mb3")
             db.select_db("mysql")
-            rows(db, "SET time_zone = '+05:00', @tenant = 8, @a = 9")
-            rows(db, "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
-            rows(db, f"SET ROLE {database.role}")
+            execute(db, "SET time_zone = '+05:00', @tenant = 8, @a = 9")
+            execute(db, "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+            execute(db, f"SET ROLE {database.role}")
             mode = (
                 "'ANSI_QUOTES'" if "sql_mode" in settings else "'NO_BACKSLASH_ESCAPES'"
             )
-            rows(db, f"SET sql_mode = {mode}, group_concat_max_len = 66")
+            execute(db, f"SET sql_mode = {mode}, group_concat_max_len = 66")
             assert condition(database, db)["escaped"] != fresh["escaped"]
         with pool.connection() as db:
             assert condition(database, db) == fresh
@@ -208,12 +208,12 @@ def test_role_of_the_login_comes_back(database: SessionDatabase) -> None:
         url = f"mysql://{user}:secret@{server.hostname}:{server.port}/"
         with pool_of_one(database, url=url) as pool:
             with pool.connection() as db:
-                login = rows(db, "SELECT CURRENT_ROLE(), CONNECTION_ID()")
+                login = execute(db, "SELECT CURRENT_ROLE(), CONNECTION_ID()")
                 assert database.role in login[0][0]
             with pool.connection() as db:
-                rows(db, "SET ROLE NONE")
+                execute(db, "SET ROLE NONE")
             with pool.connection() as db:
-                assert rows(db, "SELECT CURRENT_ROLE(), CONNECTION_ID()") == login
+                assert execute(db, "SELECT CURRENT_ROLE(), CONNECTION_ID()") == login
     finally:
         database.ask(f"DROP USER {user}@'%'")
 
@@ -227,11 +227,11 @@ def test_preparing_a_session_leaves_no_transaction(
     with pool_of_one(database, **setting) as pool:
         for statement in ("DO 0", "SET @a = 1"):
             with pool.connection() as db:
-                rows(db, statement)
+                execute(db, statement)
             with pool.connection() as db:
                 assert database.attempt("SELECT * FROM t FOR UPDATE NOWAIT") == 0
                 database.ask("UPDATE t SET n = n + 1")
-                assert rows(db, "SELECT n FROM t") == database.ask("SELECT n FROM t")
+                assert execute(db, "SELECT n FROM t") == database.ask("SELECT n FROM t")
 
 
 def test_database_of_an_option_file_comes_back(
@@ -243,9 +243,9 @@ def test_database_of_an_option_file_comes_back(
     url = server._replace(path="").geturl()
     with pool_of_one(database, url=url, read_default_file=str(path)) as pool:
         with pool.connection() as db:
-            rows(db, "USE mysql")
+            execute(db, "USE mysql")
         with pool.connection() as db:
-            assert rows(db, "SELECT DATABASE()") == ((database.name,),)
+            assert execute(db, "SELECT DATABASE()") == ((database.name,),)
 
 
 @pytest.mark.parametrize("mode", ["auto", "session", "rollback"])
@@ -262,8 +262,8 @@ def test_prepared_branch_is_let_go(
     with pool_of_one(database, reset=mode) as pool:
         with pool.connection() as db:
             for sql in ('XA START "b"', "INSERT INTO branch VALUES (1)", 'XA END "b"'):
-                rows(db, how.format(sql))
-            rows(db, how.format('XA PREPARE "b"'))
+                execute(db, how.format(sql))
+            execute(db, how.format('XA PREPARE "b"'))
         with pool.connection() as db:
             assert error_number(db, "INSERT INTO branch VALUES (2)") == 0
         wait_until(lambda: error_number(database.session, "XA COMMIT 'b'") == 0)
@@ -280,7 +280,7 @@ def test_unread_rows_are_not_waited_for(database: SessionDatabase) -> None:
             assert c.fetchone() is not None
             proxy.sessions[0].hold()  # who reads on waits for ever
         with pool.connection() as db:
-            assert rows(db, "SELECT 1") == ((1,),)
+            assert execute(db, "SELECT 1") == ((1,),)
             assert db.thread_id() != session
         assert proxy.statements.count("ROLLBACK") <= 1
         assert pool.stats().closed == {"broken": 1}
@@ -294,7 +294,7 @@ def test_unfetched_result_is_not_lent(database: SessionDatabase, cursor: t.Any) 
             open_cursor.execute("SELECT 1; SELECT 2")
             open_cursor.fetchall()
         with pool.connection() as db:
-            assert rows(db, "SELECT 3") == ((3,),)
+            assert execute(db, "SELECT 3") == ((3,),)
         assert pool.stats().closed == {"broken": 1}
 
 
@@ -313,7 +313,7 @@ def heard(database: SessionDatabase, *requests: str, **settings: t.Any) -> list[
             with pool.connection() as db:
                 if number == 0:
                     proxy.commands.clear()
-                rows(db, sql)
+                execute(db, sql)
         with pool.connection():
             return proxy.statements
 
@@ -338,10 +338,10 @@ def test_nothing_is_sent_after_a_commit(database: SessionDatabase) -> None:
         for end in ("commit", "rollback"):
             with pool.connection() as db:
                 proxy.commands.clear()
-                rows(db, "UPDATE t SET n = 1")
+                execute(db, "UPDATE t SET n = 1")
                 getattr(db, end)()
             with pool.connection() as db:
-                rows(db, "SELECT 1")
+                execute(db, "SELECT 1")
                 assert proxy.statements == [
                     "UPDATE t SET n = 1",
                     end.upper(),
@@ -364,14 +364,14 @@ def test_answer_is_read_at_the_next_checkout(
 ) -> None:
     with TCPProxy(database.url) as proxy, pool_of_one(database, url=proxy.url) as pool:
         with pool.connection() as db:
-            rows(db, sql)
+            execute(db, sql)
             proxy.sessions[0].hold()  # a return that waited would never end
             before = len(proxy.commands)
         wait_until(lambda: len(proxy.commands) > before)
         assert pool.stats().idle == 1
         proxy.sessions[0].release()
         with pool.connection() as db:
-            assert rows(db, "SELECT 2") == ((2,),)
+            assert execute(db, "SELECT 2") == ((2,),)
         assert len(proxy.sessions) == 1
 
 
@@ -380,10 +380,10 @@ def test_answer_that_does_not_come_is_not_waited_for_beyond_the_timeout(
 ) -> None:
     with TCPProxy(database.url) as proxy, pool_of_one(database, url=proxy.url) as pool:
         with pool.connection() as db:
-            rows(db, "SELECT n FROM t")
+            execute(db, "SELECT n FROM t")
             proxy.sessions[0].hold()
         with pool.connection(timeout=0.5) as db:
-            assert rows(db, "SELECT 2") == ((2,),)
+            assert execute(db, "SELECT 2") == ((2,),)
         assert len(proxy.sessions) == 2
         assert pool.stats().closed == {"dead": 1}
 
@@ -393,13 +393,13 @@ def test_refused_reset_is_no_reset(database: SessionDatabase) -> None:
         database.ask("CREATE TABLE helper (n INT) ENGINE=InnoDB")
         with pool.connection() as db:
             session = db.thread_id()
-            rows(db, "SET @a = 1")
+            execute(db, "SET @a = 1")
             database.ask("DROP TABLE helper")
         with pytest.raises(pymysql.err.ProgrammingError):
             pool.connection()
         database.ask("CREATE TABLE helper (n INT) ENGINE=InnoDB")
         with pool.connection() as db:
-            assert rows(db, "SELECT @a") == ((None,),)
+            assert execute(db, "SELECT @a") == ((None,),)
             assert db.thread_id() != session
     database.ask("DROP TABLE helper")
 
@@ -408,6 +408,6 @@ def test_ping_tells_of_a_change(database: SessionDatabase) -> None:
     """MySQL reports what a stored function did with the next OK packet only."""
     with pool_of_one(database, autocommit=True, ping_after=0) as pool:
         with pool.connection() as db:
-            rows(db, "SELECT f_set()")
+            execute(db, "SELECT f_set()")
         with pool.connection() as db:
-            assert rows(db, "SELECT @a") == ((None,),)
+            assert execute(db, "SELECT @a") == ((None,),)

@@ -20,7 +20,7 @@ from ..support.flask_apps import pool_of
 from ..support.ledger import change
 from ..support.ledger import Ledger
 from ..support.ledger import NOTHING
-from ..support.queries import run
+from ..support.queries import execute
 
 
 @pytest.fixture(params=[False, True], ids=["autocommit off", "autocommit on"])
@@ -57,7 +57,7 @@ def open_transaction(context: None, ledger: Ledger) -> Iterator[t.Any]:
     """A connection with a transaction that the user has begun."""
     ledger.ask("CREATE PROCEDURE change_it() UPDATE ledger SET v = 5 WHERE id = 1")
     db = get_db()
-    run(db, "PREPARE prepared FROM 'UPDATE ledger SET v = 5 WHERE id = 1'")
+    execute(db, "PREPARE prepared FROM 'UPDATE ledger SET v = 5 WHERE id = 1'")
     db.begin()
     yield db
 
@@ -66,7 +66,7 @@ def open_transaction(context: None, ledger: Ledger) -> Iterator[t.Any]:
 def test_block_does_not_commit_what_was_changed_before(
     open_transaction: t.Any, ledger: Ledger, sql: str
 ) -> None:
-    run(open_transaction, sql)
+    execute(open_transaction, sql)
     with pytest.raises(pymysql.err.ProgrammingError, match="before it"):
         with transaction():
             raise AssertionError("the body runs")
@@ -82,7 +82,7 @@ def test_block_does_not_commit_changes_that_returned_rows(
 ) -> None:
     if "MariaDB" not in open_transaction.get_server_info():
         pytest.skip("MySQL has no RETURNING")
-    run(open_transaction, "DELETE FROM ledger WHERE id = 1 RETURNING v")
+    execute(open_transaction, "DELETE FROM ledger WHERE id = 1 RETURNING v")
     with pytest.raises(pymysql.err.ProgrammingError, match="before it"):
         with transaction():
             raise AssertionError("the body runs")
@@ -118,7 +118,7 @@ def test_block_begins_after_the_transaction_before_it_was_ended(
 def test_block_may_follow_statements_that_change_nothing(
     open_transaction: t.Any, ledger: Ledger, sql: str
 ) -> None:
-    run(open_transaction, sql)
+    execute(open_transaction, sql)
     with transaction() as db:
         change(db, 2)
     assert ledger.rows == {1: 0, 2: 1}
@@ -172,7 +172,7 @@ def ending(context: None, ledger: Ledger) -> None:
 
 
 def skip_where_harmless(db: t.Any, sql: str) -> None:
-    autocommit = run(db, "SELECT @@autocommit") == ((1,),)
+    autocommit = execute(db, "SELECT @@autocommit") == ((1,),)
     if sql.startswith("SET autocommit") and autocommit:
         pytest.skip("to switch autocommit off ends no transaction")
 
@@ -184,7 +184,7 @@ def test_block_ended_by_a_statement_raises(ledger: Ledger, sql: str) -> None:
     with pytest.raises(pymysql.err.ProgrammingError, match="ended within its block"):
         with transaction() as db:
             change(db, 1)
-            run(db, sql)
+            execute(db, sql)
     assert ledger.rows == {1: 0 if sql == "ROLLBACK" else 1, 2: 0}
     get_db().rollback()
     with transaction():
@@ -202,7 +202,7 @@ def test_nothing_is_executed_after_a_block_was_ended(
     with pytest.raises(pymysql.err.ProgrammingError, match="ended within its block"):
         with contextlib.ExitStack() as stack:
             db = [stack.enter_context(transaction()) for _ in range(blocks)][0]
-            run(db, sql)
+            execute(db, sql)
             for _ in range(2):
                 with pytest.raises(
                     pymysql.err.ProgrammingError, match="ended within its block"
@@ -252,7 +252,7 @@ def test_block_is_not_ended_by_other_statements(ledger: Ledger, sql: str) -> Non
     with transaction() as db:
         change(db, 1)
         with transaction():
-            run(db, sql)
+            execute(db, sql)
             db.ping()
             change(db, 2)
     assert ledger.rows.items() >= {1: 1, 2: 1}.items()
@@ -262,10 +262,10 @@ def test_block_is_not_ended_by_other_statements(ledger: Ledger, sql: str) -> Non
 def test_user_may_have_savepoints(ledger: Ledger) -> None:
     with transaction() as db:
         change(db, 1)
-        run(db, "SAVEPOINT mine")
+        execute(db, "SAVEPOINT mine")
         change(db, 2)
-        run(db, "ROLLBACK TO SAVEPOINT mine")
-        run(db, "RELEASE SAVEPOINT mine")
+        execute(db, "ROLLBACK TO SAVEPOINT mine")
+        execute(db, "RELEASE SAVEPOINT mine")
     assert ledger.rows == {1: 1, 2: 0}
 
 
@@ -386,7 +386,7 @@ def test_rollback_that_another_thread_stands_against(
 
     def use(sql: str) -> None:
         with contextlib.suppress(pymysql.Error):
-            run(get_db(), sql)
+            execute(get_db(), sql)
 
     with ledger.lock() as wait:
         with contextlib.ExitStack() as outer:

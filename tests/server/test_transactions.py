@@ -21,8 +21,8 @@ from ..support.ledger import Ledger
 from ..support.ledger import NOTHING
 from ..support.ledger import swallow
 from ..support.pools import MakePool
-from ..support.queries import run
-from ..support.tcp_proxy import Proxy
+from ..support.queries import execute
+from ..support.tcp_proxy import TCPProxy
 
 
 @pytest.fixture(params=[False, True], ids=["autocommit off", "autocommit on"])
@@ -112,7 +112,7 @@ def test_block_is_rolled_back_on_any_exception(
             change(db, 1)
             raise error
     with transaction() as db:  # at once, not at the return
-        assert run(db, "SELECT v FROM ledger WHERE id = 1") == ((0,),)
+        assert execute(db, "SELECT v FROM ledger WHERE id = 1") == ((0,),)
     assert ledger.rows == NOTHING
 
 
@@ -190,7 +190,7 @@ def deadlock(ledger: Ledger, db: t.Any) -> None:
     ledger.ask("CREATE TABLE ballast (id INT PRIMARY KEY) ENGINE=InnoDB")
     rows = ", ".join(f"({n})" for n in range(100))
     with contextlib.closing(ledger.connect()) as other:
-        run(other, f"INSERT INTO ballast VALUES {rows}")  # spared: it changed more
+        execute(other, f"INSERT INTO ballast VALUES {rows}")  # spared: it changed more
         change(other, 2)
         thread = threading.Thread(target=swallow, args=(other, 1, 1))
         thread.start()
@@ -232,7 +232,7 @@ def test_nothing_is_executed_after_a_swallowed_deadlock(
 ) -> None:
     uses: list[t.Callable[[t.Any], t.Any]] = [
         lambda db: change(db, 1),
-        lambda db: run(db, "SELECT 1"),
+        lambda db: execute(db, "SELECT 1"),
         lambda db: db.query("UPDATE ledger SET v = 7"),
         lambda db: db.ping(),
         lambda db: db.select_db("mysql"),
@@ -294,7 +294,7 @@ def test_swallowed_error_of_a_statement_that_committed(ledger: Ledger) -> None:
         with transaction() as db:
             change(db, 1)
             with pytest.raises(pymysql.Error):
-                run(db, "DROP TRIGGER there_is_none")
+                execute(db, "DROP TRIGGER there_is_none")
             with pytest.raises(pymysql.err.OperationalError) as caught:
                 change(db, 2)
             assert "nothing of it was committed" not in str(caught.value)
@@ -306,12 +306,12 @@ def test_error_that_undoes_one_statement_may_be_swallowed(ledger: Ledger) -> Non
     with transaction() as db:
         change(db, 1)
         with pytest.raises(pymysql.err.IntegrityError):
-            run(db, "INSERT INTO ledger VALUES (1, 0)")
+            execute(db, "INSERT INTO ledger VALUES (1, 0)")
         with pytest.raises(pymysql.err.ProgrammingError):
-            run(db, "SELEKT")
+            execute(db, "SELEKT")
         with contextlib.suppress(pymysql.err.IntegrityError), transaction():
             change(db, 1, 50)
-            run(db, "INSERT INTO ledger VALUES (1, 0)")
+            execute(db, "INSERT INTO ledger VALUES (1, 0)")
         change(db, 2)
     assert ledger.rows == {1: 1, 2: 1}
 
@@ -331,7 +331,7 @@ def test_swallowed_loss_of_the_connection_fails_the_block(
             change(db, 1)
             if trouble_before:
                 with pytest.raises(pymysql.err.IntegrityError):
-                    run(db, "INSERT INTO ledger VALUES (1, 0)")
+                    execute(db, "INSERT INTO ledger VALUES (1, 0)")
             ledger.kill(db.thread_id())
             first, *others = swallow(db, 2, 3)
             assert isinstance(first, pymysql.err.OperationalError)
@@ -382,11 +382,11 @@ def test_commit_that_the_server_refuses(
 def test_commit_whose_answer_is_lost_is_not_repeated(
     make_app: MakeApp, ledger: Ledger, mysql_url: str
 ) -> None:
-    with Proxy(mysql_url) as proxy, make_app(url=proxy.url).app_context():
+    with TCPProxy(mysql_url) as proxy, make_app(url=proxy.url).app_context():
         with pytest.raises(pymysql.err.OperationalError):
             with transaction() as db:
                 change(db, 1)
-                proxy.lose_next_answer()
+                proxy.sessions[0].cut_after(0)
         assert ledger.rows == {1: 1, 2: 0}, "the server has done it, once"
-        assert proxy.accepted == 1
+        assert len(proxy.sessions) == 1
         db.close()

@@ -15,7 +15,7 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
 
-from .queries import run
+from .queries import execute
 
 MakeApp = Callable[..., flask.Flask]
 
@@ -44,7 +44,7 @@ def make_app(mysql_url: str) -> Iterator[MakeApp]:
 
 def session_id() -> int:
     """Return the server's number for the session of :func:`get_db`."""
-    ((session,),) = run(get_db(), "SELECT CONNECTION_ID()")
+    ((session,),) = execute(get_db(), "SELECT CONNECTION_ID()")
     assert isinstance(session, int)
     return session
 

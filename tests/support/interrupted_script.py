@@ -30,7 +30,7 @@ from flask_mysqlpool.pool import checkout as lending
 
 from .interrupted_sockets import check_sound
 from .pools import settings_for
-from .queries import rows
+from .queries import execute
 from .waiting import wait_until
 
 
@@ -47,7 +47,7 @@ def await_parent() -> None:
 def query(url: str, sql: str) -> Pool:
     pool = pool_of(url, max_size=1)
     with pool.connection() as db:
-        interrupted(lambda: rows(db, sql))
+        interrupted(lambda: execute(db, sql))
     return pool
 
 
@@ -80,7 +80,7 @@ def login(url: str) -> Pool:
 def reset(url: str) -> Pool:
     pool = pool_of(url, max_size=1)
     with pool.connection() as db:
-        rows(db, "SELECT 1")
+        execute(db, "SELECT 1")
         await_parent()
     interrupted(pool.connection)
     return pool
@@ -89,7 +89,7 @@ def reset(url: str) -> Pool:
 def ping(url: str) -> Pool:
     pool = pool_of(url, max_size=1, ping_after=0, autocommit=True)
     with pool.connection() as db:
-        rows(db, "SELECT 1")
+        execute(db, "SELECT 1")
         await_parent()
     interrupted(pool.connection)
     return pool
@@ -100,7 +100,7 @@ def return_(url: str) -> Pool:
     lending.FAREWELL = 30
     pool = pool_of(url, max_size=1, max_usage=1)
     db = pool.connection()
-    rows(db, "SELECT 1")
+    execute(db, "SELECT 1")
     await_parent()
     interrupted(db.close)
     return pool
@@ -135,7 +135,7 @@ def storm(url: str, seconds: float) -> dict[str, t.Any]:
     def use(number: int) -> None:
         for row in range(number * 10, number * 10 + 6):
             with pool.connection() as db:
-                wrong[rows(db, f"SELECT {row}") != ((row,),)] += 1
+                wrong[execute(db, f"SELECT {row}") != ((row,),)] += 1
 
     signal.signal(signal.SIGALRM, ring)
     sys.unraisablehook = lambda _: None  # an alarm within a finalizer
@@ -179,10 +179,10 @@ def greenlets(url: str) -> dict[str, t.Any]:
                 with gevent.Timeout(moments.uniform(0.0001, 0.02)):
                     with pool.connection() as db:
                         # The other results are as large as the timeouts need it.
-                        found = rows(db, f"SELECT {row}, REPEAT('x', 20000)")
+                        found = execute(db, f"SELECT {row}, REPEAT('x', 20000)")
                         report["wrong"] += found[0][0] != row
-                        rows(db, f"SET @a = {row}")
-                        report["wrong"] += rows(db, "SELECT @a") != ((row,),)
+                        execute(db, f"SET @a = {row}")
+                        report["wrong"] += execute(db, "SELECT @a") != ((row,),)
                 report["finished"] += 1
             except gevent.Timeout:
                 report["timeouts"] += 1
@@ -206,8 +206,8 @@ def fork(url: str, end: str) -> dict[str, t.Any]:
     pool = pool_of(url, max_size=3, autocommit=True)
     held, idle, unread = (pool.connection() for _ in range(3))
     session = held.thread_id()
-    rows(held, "SELECT 1")
-    rows(idle, "SELECT 2")
+    execute(held, "SELECT 1")
+    execute(idle, "SELECT 2")
     cursor = unread.cursor(SSCursor)
     cursor.execute("SELECT 3 UNION SELECT 4")
     idle.close()
@@ -221,7 +221,7 @@ def fork(url: str, end: str) -> dict[str, t.Any]:
     print("child ended", flush=True)
     sys.stdin.readline()
     assert cursor.fetchall() == [(3,), (4,)]
-    return {"same": held.thread_id() == session, "row": rows(held, "SELECT 5")[0][0]}
+    return {"same": held.thread_id() == session, "row": execute(held, "SELECT 5")[0][0]}
 
 
 def main(case: str, *arguments: str) -> dict[str, t.Any]:

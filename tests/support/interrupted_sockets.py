@@ -10,7 +10,7 @@ import pytest
 from flask_mysqlpool import Pool
 from flask_mysqlpool.driver.socket_probe import taker
 
-from .queries import rows
+from .queries import execute
 
 
 class GreenTimeout(BaseException):
@@ -113,11 +113,11 @@ def check_sound(pool: Pool) -> None:
     assert reading.size == reading.idle, pool
     held = [pool.connection(timeout=10) for _ in range(reading.max_size)]
     try:
-        sessions = {rows(db, "SELECT CONNECTION_ID()") for db in held}
+        sessions = {execute(db, "SELECT CONNECTION_ID()") for db in held}
         assert len(sessions) == len(held)
         for number, db in enumerate(held):
-            assert rows(db, f"SELECT {number}, @a") == ((number, None),)
-            assert rows(db, f"SELECT -{number}") == ((-number,),)
+            assert execute(db, f"SELECT {number}, @a") == ((number, None),)
+            assert execute(db, f"SELECT -{number}") == ((-number,),)
     finally:
         for db in held:
             db.close()

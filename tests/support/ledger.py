@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pymysql
 import pytest
 
-from .queries import run
+from .queries import execute
 from .waiting import wait_until
 
 NOTHING = {1: 0, 2: 0}  # what a fresh ledger has
@@ -81,7 +81,7 @@ def ledger(mysql_server: t.Any, mysql_url: str) -> Iterator[Ledger]:
 
 
 def change(db: t.Any, account: int, amount: int = 1) -> None:
-    run(db, f"UPDATE ledger SET v = v + {amount} WHERE id = {account}")
+    execute(db, f"UPDATE ledger SET v = v + {amount} WHERE id = {account}")
 
 
 def swallow(db: t.Any, account: int, times: int) -> list[pymysql.Error]:

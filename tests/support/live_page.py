@@ -16,7 +16,7 @@ from flask_mysqlpool import Pool
 from flask_mysqlpool.status import StatusPage
 
 from .flask_apps import pool_of
-from .queries import run
+from .queries import execute
 from .waiting import wait_until
 
 # How many timers the page has set.
@@ -86,7 +86,7 @@ class Shop:
         waiter.join()
 
     def _use(self) -> str:
-        run(get_db(), "SELECT 1")
+        execute(get_db(), "SELECT 1")
         return ""
 
     def _guard(self) -> t.Any:

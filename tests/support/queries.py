@@ -7,14 +7,8 @@ import typing as t
 import pymysql
 
 
-def run(db: t.Any, sql: str, *parameters: t.Any) -> t.Any:
+def execute(db: t.Any, sql: str, *parameters: t.Any) -> t.Any:
     """Execute a statement and return its rows."""
-    with db.cursor() as cursor:
-        cursor.execute(sql, parameters or None)
-        return cursor.fetchall()
-
-
-def rows(db: t.Any, sql: str, *parameters: t.Any) -> t.Any:
     with db.cursor() as cursor:
         cursor.execute(sql, parameters or None)
         return cursor.fetchall()
@@ -22,7 +16,7 @@ def rows(db: t.Any, sql: str, *parameters: t.Any) -> t.Any:
 
 def error_number(db: t.Any, sql: str) -> int:
     try:
-        rows(db, sql)
+        execute(db, sql)
     except pymysql.MySQLError as error:
         return int(error.args[0])
     return 0

@@ -7,7 +7,7 @@ import typing as t
 from collections.abc import Callable
 
 from .queries import error_number
-from .queries import rows
+from .queries import execute
 from .session_database import SessionDatabase
 
 Step: t.TypeAlias = str | Callable[[t.Any], None]  # a statement, or a use of db
@@ -62,20 +62,20 @@ def named_lock(database: SessionDatabase, db: t.Any) -> t.Any:
 
 def next_transaction(database: SessionDatabase, db: t.Any) -> t.Any:
     """Whether reading takes locks, as it does in a SERIALIZABLE transaction."""
-    rows(db, "BEGIN")
-    rows(db, "SELECT * FROM t")
+    execute(db, "BEGIN")
+    execute(db, "SELECT * FROM t")
     return database.attempt("SELECT * FROM t FOR UPDATE NOWAIT")
 
 
 def profiles(database: SessionDatabase, db: t.Any) -> t.Any:
-    return [text for _, _, text in rows(db, "SHOW PROFILES")]
+    return [text for _, _, text in execute(db, "SHOW PROFILES")]
 
 
 def variables(database: SessionDatabase, db: t.Any) -> t.Any:
     """All session variables but those that change by themselves."""
     moving = {"timestamp", "rand_seed1", "rand_seed2", "statement_id"}
     moving |= {"last_insert_id", "identity", "gtid_executed", "last_gtid"}
-    listed = rows(db, "SHOW SESSION VARIABLES")
+    listed = execute(db, "SHOW SESSION VARIABLES")
     return {name: value for name, value in listed if name not in moving}
 
 
@@ -83,7 +83,7 @@ def sees_changes(database: SessionDatabase, db: t.Any) -> t.Any:
     """Whether a change by others is seen at once, not hidden by a snapshot."""
     database.ask("UPDATE t SET n = n + 1 WHERE id = 2")
     query = "SELECT n FROM t WHERE id = 2"
-    return rows(db, query) == database.ask(query)
+    return execute(db, query) == database.ask(query)
 
 
 def fails(database: SessionDatabase, db: t.Any) -> t.Any:

@@ -13,7 +13,7 @@ from flask_mysqlpool import Pool
 
 from .pools import settings_for
 from .queries import error_number
-from .queries import rows
+from .queries import execute
 
 TABLES = """
 CREATE TABLE t (id INT PRIMARY KEY, n INT) ENGINE=InnoDB
@@ -87,7 +87,7 @@ class SessionDatabase:
 
     def ask(self, sql: str, *parameters: t.Any) -> t.Any:
         """Execute as somebody else, in autocommit mode; return all rows."""
-        return rows(self.session, sql, *parameters)
+        return execute(self.session, sql, *parameters)
 
     def attempt(self, sql: str) -> t.Any:
         """Return the error number that somebody else gets for ``sql``, 0 for none."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,22 +16,9 @@ from flask_mysqlpool.control.server import make_private
 from flask_mysqlpool.control.server import runtime_folder
 
 from ...support.runtime_folders import NOBODY
-from ...support.runtime_folders import short_folder
 from ...support.runtime_folders import stand_in
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root can chown")
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """A folder with a short path, unlike pytest's."""
-    with short_folder() as folder:
-        yield folder
-
-
-@pytest.fixture
-def folder(base: Path) -> Path:
-    return runtime_folder(str(base), "shop", "/srv/shop")
 
 
 def test_folder_is_the_same_however_the_app_was_started(tmp_path: Path) -> None:
