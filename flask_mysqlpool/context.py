@@ -19,9 +19,9 @@ from flask.globals import app_ctx
 from .control.server import Pools
 from .control.server import runtime_folder
 from .errors import NotInitializedError
+from .pool.counters import MAX_ENDPOINTS
 from .pool.pool import Pool
 from .pool.pooled_connection import PooledConnection
-from .pool.slots import MOST_ENDPOINTS
 from .stats.holders import spots
 
 logger = logging.getLogger(__name__)
@@ -40,12 +40,13 @@ _warned_until: dict[tuple[str, str, str], float] = {}  # by app, bind and holder
 class _Lent:
     """The connections of one app context."""
 
-    __slots__ = ("by_bind", "ended", "lock")
+    __slots__ = ("by_bind", "ended", "locks")
 
     def __init__(self) -> None:
         self.by_bind: dict[str, PooledConnection] = {}
-        # Threads may share an app context; a password may come out of another bind.
-        self.lock = threading.RLock()
+        # Threads may share an app context: of one bind it has one connection. Who asks
+        # for another bind does not wait.
+        self.locks: dict[str, threading.RLock] = {}
         self.ended = False
 
 
@@ -72,12 +73,16 @@ def get_db(bind: str = "default") -> PooledConnection:
     lent: _Lent | None = on_g.get(_ON_G)
     if lent is None:
         lent = on_g.setdefault(_ON_G, _Lent())
-    with lent.lock:
+    db = lent.by_bind.get(bind)
+    if db is not None and not db.returned:
+        return db
+    pool = _pool(context.app, bind)
+    stack = spots(sys._getframe(1), FRAMES_NOTED, _DISPATCH)
+    with lent.locks.get(bind) or lent.locks.setdefault(bind, threading.RLock()):
         db = lent.by_bind.get(bind)
-        if db is None or db.returned:
-            pool = _pool(context.app, bind)
-            taken = spots(sys._getframe(1), FRAMES_NOTED, _DISPATCH)
-            db = lent.by_bind[bind] = pool.connection(holder=holder_name(), taken=taken)
+        if db is None or db.returned:  # no other thread was faster
+            db = pool.connection(holder=holder_name(), stack=stack)
+            lent.by_bind[bind] = db
             if lent.ended:  # by another thread, while this one waited
                 db.close()
         return db
@@ -99,27 +104,36 @@ def transaction(bind: str = "default") -> Iterator[PooledConnection]:
 
 
 def return_all(*passed: t.Any) -> None:
-    """Return the connections of this app context. Never raises.
+    """Return the connections of this app context. Raises nothing but an interrupt, and
+    that only after all are returned.
 
     :param passed: what its teardown was told: where an exception is among that, it
         is right that changes are rolled back.
     """
     context = app_ctx._get_current_object()  # type: ignore[attr-defined]
     lent: _Lent | None = vars(context.g).pop(_ON_G, None)
-    if lent is not None:
-        lent.ended = True
-        while lent.by_bind:
-            bind, db = lent.by_bind.popitem()
-            if db.uncommitted and not db.returned:
-                if not any(isinstance(each, BaseException) for each in passed):
-                    _warn_of_lost_changes(bind, db.holder)
+    if lent is None:
+        return
+    lent.ended = True
+    failed = any(isinstance(each, BaseException) for each in passed)
+    interrupt: BaseException | None = None
+    while lent.by_bind:
+        bind, db = lent.by_bind.popitem()
+        try:
+            if db.uncommitted and not db.returned and not failed:
+                _warn_of_lost_changes(bind, db.holder)
             db.close()
+        except BaseException as error:
+            db.drop()
+            interrupt = interrupt or error
+    if interrupt is not None:
+        raise interrupt
 
 
 def _warn_of_lost_changes(bind: str, holder: str) -> None:
     """Warn that changes are rolled back, once per holder and hour."""
     key, now = (app_ctx.app.name, bind, holder), time.monotonic()
-    if key not in _warned_until and len(_warned_until) >= MOST_ENDPOINTS:
+    if key not in _warned_until and len(_warned_until) >= MAX_ENDPOINTS:
         return
     if now < _warned_until.get(key, 0.0):
         return

@@ -22,6 +22,9 @@ class NotInitializedError(MySQLPoolError, RuntimeError):
 class PoolError(MySQLPoolError, pymysql.err.OperationalError):
     """The pool has no connection to lend."""
 
+    #: Seconds after which it is worth while to ask again: the pool's own timeout.
+    retry_after: float | None = None
+
 
 class PoolTimeout(PoolError):
     """No connection could be had within the timeout, or none can be had now because

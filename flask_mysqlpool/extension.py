@@ -60,7 +60,7 @@ class MySQLPool:
         control = Control(folder, pools, answer)
         for pool in pools.values():
             pool.name_holder = holder_name
-            pool.on_first_use += [housekeeper.watch, control.publish]
+            pool.on_first_use.extend([housekeeper.watch, control.publish])
         app.extensions[EXTENSION] = pools
         _return_at_teardown(app)
         app.error_handler_spec[None][None].setdefault(PoolError, _unavailable)
@@ -96,8 +96,8 @@ def _unavailable(error: PoolError) -> ResponseReturnValue:
         if handler is not None and handler is not _unavailable:
             return t.cast(ResponseReturnValue, app.ensure_sync(handler)(error))
     app.logger.error("%s: %s", request.path, error)
-    timeout = app.extensions[EXTENSION]["default"].settings.timeout
-    retry_after = max(1, math.ceil(timeout))  # by then the queue has turned over
+    # Within its timeout the queue has turned over.
+    retry_after = max(1, math.ceil(error.retry_after or 0))
     unavailable = ServiceUnavailable(retry_after=retry_after)
     response = app.make_response(app.handle_http_exception(unavailable))
     if response.status_code == unavailable.code:

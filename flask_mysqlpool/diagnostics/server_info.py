@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pymysql.cursors import DictCursor
 
 from ..config.settings import Settings
-from ..driver.connector import Opener
-from ..driver.session import Connection
+from ..driver.connector import Connector
+from ..driver.session import Session
 
 PATIENCE = 5.0  # seconds to connect
 
@@ -86,14 +86,14 @@ def view_server(settings: Settings) -> ServerView:
     """
     patience = min(settings.connect_timeout, PATIENCE)
     plain = dataclasses.replace(settings, use_unicode=None, conv=None)
-    connection = Opener(plain).open(time.monotonic() + patience)
+    connection = Connector(plain).open(time.monotonic() + patience)
     try:
         return _view(connection)
     finally:
         connection.quit(time.monotonic() + 1)
 
 
-def _view(connection: Connection) -> ServerView:
+def _view(connection: Session) -> ServerView:
     with connection.cursor(DictCursor) as cursor:
 
         def row(sql: str, *parameters: str) -> dict[str, t.Any]:

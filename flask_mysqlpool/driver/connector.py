@@ -1,4 +1,4 @@
-"""Opens the connections of one pool: what they have in common is made once."""
+"""Opens the sessions of one pool: what they have in common is made once."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ import typing as t
 from collections.abc import Callable
 
 from ..config.settings import Settings
-from .session import Connection
+from .session import Session
 
 # What PyMySQL would send after the login, a round trip each.
 _SENT_AHEAD: dict[str, t.Any] = dict.fromkeys(
     ("sql_mode", "init_command", "autocommit")
 )
 
-# Seconds that the role which the account logs in with is taken for granted: the
-# opening of many connections asks for it once.
-ROLE_KEPT = 1.0
 
-
-class Opener:
-    """Opens the connections of one pool.
+class Connector:
+    """Opens the sessions of one pool.
 
     :param program: the name of the app.
     """
@@ -32,11 +28,10 @@ class Opener:
         self._program = program
         self._arguments = settings.driver_arguments()
         self._tls: ssl.SSLContext | None = None
-        self._role = ("", 0.0)  # of a session just opened, and until when it counts
-        self.columns: dict[t.Any, t.Any] = {}
+        self._columns: dict[t.Any, t.Any] = {}
 
-    def open(self, deadline: float) -> Connection:
-        """Open a connection by ``deadline``, on the monotonic clock.
+    def open(self, deadline: float) -> Session:
+        """Open a session by ``deadline``, on the monotonic clock.
 
         :raise pymysql.Error: the server cannot be reached or refuses us.
         """
@@ -50,16 +45,12 @@ class Opener:
             password = password.encode()  # PyMySQL takes latin1, unlike the servers
         if password is not None:
             arguments["password"] = password
-        connection = Connection(self, arguments)
-        role, until = self._role
-        if time.monotonic() < until:
-            connection.open_session(deadline, role)
-        else:
-            connection.open_session(deadline)
-            self._role = (connection.role, time.monotonic() + ROLE_KEPT)
-        return connection
+        session = Session(self.settings, self._columns, self._tls_context, arguments)
+        deadline = min(deadline, time.monotonic() + self.settings.connect_timeout)
+        session.log_in(None, deadline)
+        return session
 
-    def tls_context(self, create: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    def _tls_context(self, create: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         """Return the one TLS context of the pool: making one takes 15 ms."""
         if self._tls is None:
             self._tls = create()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Iterator
 
 from pymysql import err
 from pymysql.cursors import Cursor
 from pymysql.cursors import SSCursor
 
 
-class BoundCursor(Cursor):
+class GuardedCursor(Cursor):
     """What each cursor of a pooled connection has in front of its own class: it dies
     with the checkout.
     """
@@ -21,8 +22,8 @@ class BoundCursor(Cursor):
 
     def _check_executed(self) -> None:
         connection = self.connection
-        if connection is not None and connection._raw is None:
-            connection._lent()  # raises
+        if connection is not None and connection.entry is None:
+            raise connection.stale_error()
         if not self._executed:
             raise err.ProgrammingError("execute() first")
 
@@ -36,16 +37,16 @@ class BoundCursor(Cursor):
         super().close()
 
 
-class BoundSSCursor(BoundCursor):
+class GuardedSSCursor(GuardedCursor):
     """The same for unbuffered cursors, which talk to the server as they are read."""
 
     def read_next(self) -> t.Any:
         def read(_: t.Any) -> t.Any:
-            return super(BoundSSCursor, self).read_next()  # type: ignore[misc]  # of SSCursor
+            return super(GuardedSSCursor, self).read_next()  # type: ignore[misc]  # of SSCursor
 
         if self.connection is None:
             raise err.ProgrammingError("cursor closed")
-        return self.connection._exchange(read)
+        return self.connection.exchange(read)
 
     def close(self) -> None:
         """Read what is left of the rows, as PyMySQL does."""
@@ -53,7 +54,7 @@ class BoundSSCursor(BoundCursor):
         if connection is not None and connection.open:
             result = self._result
             if result is not None and result is connection._result:
-                connection._exchange(lambda raw: result._finish_unbuffered_query())
+                connection.exchange(lambda raw: result._finish_unbuffered_query())
         super().close()
 
     def __del__(self) -> None:
@@ -62,14 +63,27 @@ class BoundSSCursor(BoundCursor):
         """
 
 
-BOUND: dict[type[Cursor], type[Cursor]] = {}
+if t.TYPE_CHECKING:
+
+    class ConfiguredCursor(Cursor):
+        """A cursor of the class that the settings name: its rows may be anything."""
+
+        def fetchone(self) -> t.Any: ...
+        def fetchmany(self, size: int | None = None) -> t.Any: ...
+        def fetchall(self) -> t.Any: ...
+        def __iter__(self) -> Iterator[t.Any]: ...
+
+else:
+    ConfiguredCursor = Cursor
+
+GUARDED: dict[type[Cursor], type[Cursor]] = {}
 
 
-def bind(kind: type[Cursor]) -> type[Cursor]:
+def guarded(kind: type[Cursor]) -> type[Cursor]:
     """Return the class of cursors that are ``kind`` and die with the checkout."""
-    front = BoundSSCursor if issubclass(kind, SSCursor) else BoundCursor
+    front = GuardedSSCursor if issubclass(kind, SSCursor) else GuardedCursor
     usual = kind.close is Cursor.close and kind.nextset is Cursor.nextset
     members = {"_closes_as_usual": usual}
-    bound = t.cast("type[Cursor]", type(kind.__name__, (front, kind), members))
-    bound.__module__, bound.__qualname__ = kind.__module__, kind.__qualname__
-    return BOUND.setdefault(kind, bound)
+    made = t.cast("type[Cursor]", type(kind.__name__, (front, kind), members))
+    made.__module__, made.__qualname__ = kind.__module__, kind.__qualname__
+    return GUARDED.setdefault(kind, made)

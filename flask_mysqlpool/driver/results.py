@@ -43,7 +43,7 @@ class TrackedResult(MySQLResult):
             return False
         self.warning_count, status = _EOF.unpack_from(data)
         self.has_next = status & MORE_RESULTS
-        self.connection.note(status, self.warning_count)
+        self.connection.note_status(status, self.warning_count)
         return True
 
     def _read_ok_packet(self, packet: t.Any) -> None:

@@ -17,14 +17,11 @@ COMMIT: Command = (COM_QUERY, b"COMMIT")
 CURRENT_ROLE: Command = (COM_QUERY, b"SELECT CURRENT_ROLE()")
 
 
-def first_commands(
-    connection: WireConnection, settings: Settings, ask_role: bool
-) -> list[Command]:
-    """Return what a new session is sent after the login.
-
-    :param ask_role: the answer to the last command is to have the session's role.
+def first_commands(connection: WireConnection, settings: Settings) -> list[Command]:
+    """Return what a new session is sent after the login. The reply to the last command
+    has the session's role.
     """
-    return [*_settings(connection, settings), *([CURRENT_ROLE] if ask_role else [])]
+    return [*_settings(connection, settings), CURRENT_ROLE]
 
 
 def reset_commands(

@@ -1,8 +1,8 @@
-"""The room for PyMySQL's private parts, results apart: status flags, commands sent
-ahead, time limits over whole exchanges.
+"""PyMySQL's connection with status flags, commands sent ahead of their replies, and a
+deadline for whole exchanges.
 
 What is used here that PyMySQL does not document is checked against the installed
-version by ``tests/test_protocol.py``.
+version by the tests of this module.
 """
 
 from __future__ import annotations
@@ -28,10 +28,8 @@ from .results import TrackedResult
 from .socket_probe import listener
 from .socket_probe import taker
 
-# MySQL client/server protocol, capability flags and status flags.
+# MySQL client/server protocol, capability flags.
 CLIENT_SESSION_TRACK = 1 << 23
-IN_TRANS = 0x0001
-SESSION_STATE_CHANGED = 0x4000
 
 COM_QUIT = COMMAND.COM_QUIT
 COM_INIT_DB = COMMAND.COM_INIT_DB
@@ -88,7 +86,7 @@ class WireConnection(_Connection):
     """
 
     # The written contract with PyMySQL.
-    server_status: int
+    server_status: int = 0
     server_capabilities: int
     client_flag: int
     connect_timeout: float | None
@@ -108,9 +106,9 @@ class WireConnection(_Connection):
     #: Tells whether nothing has come in that was not asked for, the end of the
     #: connection included. Costs no round trip.
     quiet: Callable[[], bool] = staticmethod(lambda: False)
-    take: Callable[[], bytes]  # see quiet.taker()
+    take: Callable[[], bytes]  # see socket_probe.taker()
 
-    unanswered = 0  # commands sent ahead
+    pending_replies = 0  # to commands that were sent ahead
     tracked = False
     _after_login = False
 
@@ -119,7 +117,7 @@ class WireConnection(_Connection):
         self.columns = columns
         super().__init__(**arguments)
 
-    def note(self, status: int, warnings: int) -> None:
+    def note_status(self, status: int, warnings: int) -> None:
         """Take note of the status flags of an OK or EOF packet."""
         self.server_status = status
 
@@ -136,7 +134,7 @@ class WireConnection(_Connection):
             struct.pack("<iB", len(data) + 1, command) + data
             for command, data in commands
         )
-        self.unanswered = len(commands)
+        self.pending_replies = len(commands)
         self._write_bytes(b"".join(packets))
 
     def read_ahead(self) -> t.Any:
@@ -145,12 +143,12 @@ class WireConnection(_Connection):
         :raise pymysql.Error: the server refused one, or is gone.
         """
         rows = None
-        while self.unanswered:
+        while self.pending_replies:
             self._next_seq_id = 1
             self._read_query_result()
             while self._result.has_next:
                 self._read_query_result()
-            self.unanswered -= 1
+            self.pending_replies -= 1
             rows, self._result = self._result.rows, None
         return rows
 
@@ -185,7 +183,7 @@ class WireConnection(_Connection):
 
         :raise pymysql.Error: what came is not one whole OK packet.
         """
-        if self.unanswered != 1 or self._current_timeout is not None:
+        if self.pending_replies != 1 or self._current_timeout is not None:
             return False  # a socket with a timeout waits for as long
         try:
             came = self.take()
@@ -195,7 +193,7 @@ class WireConnection(_Connection):
         if size < 1 or came[:4] != _HEADER.pack(size & 0xFFFF, size >> 16, 1):
             raise self._lost("the answer is cut off, or not the only one")
         self._note_ok(MysqlPacket(came[4:], self.encoding))
-        self.unanswered = 0
+        self.pending_replies = 0
         return True
 
     def limit(self, deadline: float | None) -> None:
@@ -216,7 +214,7 @@ class WireConnection(_Connection):
         if self._result is not None:
             self._result.disown()
         self.quiet = WireConnection.quiet
-        self.unanswered = 0
+        self.pending_replies = 0
         try:
             self._force_close()
         except RuntimeError:  # under gevent: another greenlet is reading
@@ -225,13 +223,13 @@ class WireConnection(_Connection):
             self._sock = self._rfile = None
 
     def quit(self, deadline: float) -> None:
-        """Take leave of the server (COM_QUIT) and close the socket."""
+        """Send COM_QUIT and close the socket."""
         try:
             self.limit(deadline)
-            self.read_ahead()  # unread, the answers would turn our leave into a reset
+            self.read_ahead()  # unread replies would make TCP reset the connection
             self._write_bytes(struct.pack("<iB", 1, COM_QUIT))
         except (err.Error, OSError):
-            pass  # there is nobody to take leave of
+            pass  # the server is gone already
         finally:
             self.abandon()
 
@@ -241,7 +239,7 @@ class WireConnection(_Connection):
         self._after_login = False
         super().connect(sock)
         self._after_login = True
-        sock = t.cast(socket.socket, self._sock)
+        sock = t.cast(socket.socket, self._sock)  # under TLS it is another one
         self.quiet, self.take = listener(sock), taker(sock)
 
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
@@ -298,7 +296,7 @@ class WireConnection(_Connection):
         if not packet.is_ok_packet():
             raise err.OperationalError(CR.CR_COMMANDS_OUT_OF_SYNC, "out of sync")
         ok = read_ok(packet)
-        self.note(ok[2], ok[3])
+        self.note_status(ok[2], ok[3])
         return ok
 
     def _read_query_result(self, unbuffered: bool = False) -> t.Any:
@@ -310,7 +308,7 @@ class WireConnection(_Connection):
             result.read()
         self._result = result
         if result.server_status is not None:  # an OK packet
-            self.note(result.server_status, result.warning_count)
+            self.note_status(result.server_status, result.warning_count)
             if self.tracked:
                 result.message = message_text(result.message or b"")
         return result.affected_rows

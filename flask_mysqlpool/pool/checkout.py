@@ -1,281 +1,291 @@
-"""From a place in the pool to a connection that can be lent: waiting, checking,
-opening.
+"""From what the slots granted to a connection that can be lent, and back.
 
-The rule of this room: every wait, for a place or on the network, is outside the lock
-and within the one deadline of the checkout; and however it ends, no place is lost.
+Rule: every wait, for a place or on the network, is outside the lock and within the one
+deadline of the checkout; and however it ends, what was granted is given back.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-import threading
-import time
 import typing as t
-from collections import deque
 from collections.abc import Callable
+from time import monotonic
 
 from pymysql import err
 from pymysql.constants import ER
-from pymysql.constants import SERVER_STATUS
 
 from ..config.settings import Settings
-from ..driver.connector import Opener
-from ..driver.session import Connection
-from ..driver.statements import without_values
+from ..driver.session import Session
 from ..driver.wire import refused_by_server
 from ..errors import PoolTimeout
-from ..stats.holders import described
-from ..stats.holders import Holder
-from ..stats.holders import Spot
-from ..stats.holders import standing
-from ..stats.holders import thread_name
-from .slots import Place
-from .slots import Places
-from .slots import Waiter
+from .circuit_breaker import CircuitBreaker
+from .circuit_breaker import Probe
+from .entry import ExpiryPolicy
+from .entry import PoolEntry
+from .idle import Closing
+from .leaks import who
+from .pooled_connection import PooledConnection
+from .slots import Slots
+from .waiter import Request
+from .waiter import Reservation
+from .waiter import Waiter
 
 logger = logging.getLogger(__name__)
 
-NO_BACKSLASH_ESCAPES = SERVER_STATUS.SERVER_STATUS_NO_BACKSLASH_ESCAPES
-
-JITTER = 0.1  # lifetimes end up to this share early
-FAREWELL = 1.0  # seconds that a leave-taking may take
-BUSY_PAUSE = 0.05  # seconds between tries at a server with too many connections
+QUIT_TIMEOUT = 1.0  # seconds that closing a connection in order may take
+FULL_SERVER_PAUSE = 0.05  # seconds between tries at a server with too many connections
 
 # "Too many connections", of the server, of the user, of the user's resources.
 _SERVER_FULL = (ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED)
 
+Grant = PooledConnection | Reservation | Waiter
 
-class Lending(Places):
-    """Places with somebody who opens, checks and closes the connections in them."""
 
-    def __init__(self, settings: Settings, name: str, program: str) -> None:
-        super().__init__(name, settings.max_size, settings.max_waiting)
-        self.settings = settings
-        self.on_first_use: list[Callable[[t.Any], None]] = []
-        self.on_need: Callable[[], None] = lambda: None
-        self._opener = Opener(settings, program)
-        self._lost: deque[int] = deque()
-        self._used = False
-        self._ping_after = settings.ping_after
-        self._timeout = settings.timeout
+class Connector(t.Protocol):
+    """Who opens sessions; see :class:`~flask_mysqlpool.driver.connector.Connector`."""
 
-    def _obtain(
+    def open(self, deadline: float) -> Session: ...
+
+
+class Checkout:
+    """Waits, opens, validates and closes for one pool.
+
+    :param before_open: is called before each connection is opened.
+    """
+
+    def __init__(
         self,
-        grant: Connection | Place | Waiter,
-        began: float,
-        limit: float,
-        holder: str,
-        taken: tuple[Spot, ...],
-    ) -> Connection:
-        """Get from what :meth:`_take` gave to a connection that can be lent."""
-        end = began + limit
-        deadline = began + (limit or self.settings.connect_timeout)
-        if isinstance(grant, Waiter):
-            self._collect_lost()
-            grant = self._wait(grant, end)
-        while True:
-            if isinstance(grant, Connection):
-                # Who looks now sees who makes it wait.
-                grant.holder, grant.taken = holder, taken
-                grant.thread = threading.current_thread()
-                if self._fit(grant, deadline):
-                    connection = grant
-                    break
-            try:
-                connection = self._fill(self._open(deadline), time.monotonic())
-                break
-            except err.OperationalError as error:
-                if not server_full(error):
-                    raise
-                grant = self._wait_for_room(began, end, error)
-        connection.lent_at = time.monotonic()
-        connection.waited = connection.lent_at - began
-        return connection
+        slots: Slots,
+        connector: Connector,
+        breaker: CircuitBreaker,
+        policy: ExpiryPolicy,
+        settings: Settings,
+        before_open: Callable[[], None] = lambda: None,
+    ) -> None:
+        slots.lender = self
+        self.connector = connector
+        self._slots = slots
+        self._breaker = breaker
+        self._policy = policy
+        self._settings = settings
+        self._before_open = before_open
 
-    def _wait(self, waiter: Waiter, end: float) -> Connection | Place:
+    def acquire(self, grant: Grant, timeout: float) -> PooledConnection:
+        """Make of what :meth:`.Slots.take` granted a connection that can be lent.
+
+        :param timeout: seconds from the beginning of the checkout.
+        :raise PoolError: that took too long, or the pool was closed.
+        :raise pymysql.Error: the server refuses us.
+        """
+        self.close_all(self._slots.discarded(monotonic()))
+        request = _request_of(grant)
+        deadline = request.since + (timeout or self._settings.connect_timeout)
         try:
-            waiter.wait(end - time.monotonic())
-        except BaseException:
-            self._decline(self._leave_queue(waiter))
+            while True:
+                if isinstance(grant, Waiter):
+                    grant = self._wait(grant, request.since + timeout)
+                elif isinstance(grant, PooledConnection):
+                    if self._validate(grant, deadline):
+                        break
+                    grant = self._replace(grant)
+                else:
+                    opened = self._open(grant, request, deadline)
+                    if isinstance(opened, PooledConnection):
+                        grant = opened
+                        break
+                    grant = self._wait_for_room(grant, request, timeout, opened)
+        except BaseException as error:
+            self.return_unused(grant, monotonic())
+            if isinstance(error, PoolTimeout):
+                with self._slots.lock:
+                    self._slots.counters.note_timeout(request.holder)
             raise
-        grant = self._leave_queue(waiter)
+        entry = _entry_of(grant)
+        entry.lent_at = monotonic()
+        entry.waited = entry.lent_at - request.since
+        return grant
+
+    def return_unused(self, grant: object, now: float) -> None:
+        """Give back what was granted to a caller that was interrupted. What is lent
+        is closed: how far its caller came with it is not known.
+        """
+        if isinstance(grant, Waiter):
+            grant = self._slots.leave(grant, now)
+        if isinstance(grant, PooledConnection):
+            grant.drop()
+        elif isinstance(grant, Reservation):
+            self._slots.release(grant, now)
+
+    def take_back(self, entry: PoolEntry, checkout_id: int, at_rest: bool) -> None:
+        """Take a connection back from its handle: see :class:`.Lender`."""
+        slots = self._slots
+        if slots.in_this_thread():  # a finalizer returns it, run under the lock
+            slots.dropped(checkout_id)
+            return
+        reason = "broken"
+        try:
+            if not at_rest:
+                entry.session.sever()
+            elif entry.session.start_reset(self._settings.reset):
+                reason = ""
+        except Exception as error:
+            logger.warning("pool %r: a reset failed: %s", slots.name, error)
+        if reason := slots.put_back(entry, checkout_id, monotonic(), reason):
+            if at_rest:  # else whose exchange is under way closes it
+                self.close(entry, reason)
+            slots.on_need()
+
+    def dropped(self, checkout_id: int) -> None:
+        self._slots.dropped(checkout_id)
+
+    def open_entry(self, reservation: Reservation, deadline: float) -> PoolEntry:
+        """Open a connection in a reserved place, which stays reserved.
+
+        :raise PoolTimeout: the server cannot be reached.
+        :raise pymysql.Error: the server refuses us.
+        """
+        started = monotonic()
+        self._before_open()
+        probe = self._breaker.admit(started, deadline)
+        if isinstance(probe, Exception):
+            raise self._timed_out(probe, 0)
+        try:
+            self._slots.number(reservation)
+            session = self.connector.open(deadline)
+        except BaseException as error:
+            if unreachable := self._learn_from(error, probe):
+                raise self._timed_out(unreachable, deadline - started) from error
+            raise
+        self._breaker.note_reachable()
+        now = monotonic()
+        logger.debug("pool %r: opened a connection", self._slots.name)
+        expires_at = self._policy.expires_at(now)
+        return PoolEntry(session, reservation.number, expires_at, now - started)
+
+    def close(self, entry: PoolEntry, reason: str) -> None:
+        """Close a connection that the slots have let go of."""
+        self.close_all([(entry, reason)])
+
+    def close_all(self, closing: Closing) -> None:
+        """Close connections within :data:`QUIT_TIMEOUT` in all: those whose exchange
+        has ended with COM_QUIT.
+        """
+        deadline = monotonic() + QUIT_TIMEOUT
+        for entry, reason in closing:
+            if reason == "lost":
+                text = "pool %r: a connection was dropped, not returned, by %s"
+                logger.warning(text, self._slots.name, who(entry))
+            logger.debug("pool %r: closed a connection: %s", self._slots.name, reason)
+            if reason in ("broken", "dead", "lost"):
+                entry.session.abandon()
+            else:
+                entry.session.quit(deadline)
+
+    def _validate(self, handle: PooledConnection, deadline: float) -> bool:
+        """Return whether the connection can be lent."""
+        entry = _entry_of(handle)
+        if self._policy.reason(entry, entry.lent_at):
+            return False
+        ping = self._policy.needs_ping(entry, entry.lent_at)
+        # Half of what is left: there must be time to open another.
+        now = monotonic()
+        valid: bool = entry.session.validate(now + (deadline - now) / 2, ping)
+        return valid
+
+    def _replace(self, handle: PooledConnection) -> Reservation:
+        """Close a connection that cannot be lent, and keep its place."""
+        entry = _entry_of(handle)
+        reason = self._policy.reason(entry, entry.lent_at) or "dead"
+        reservation = self._slots.replace(handle, reason)
+        self.close(entry, reason)
+        return reservation
+
+    def _wait(self, waiter: Waiter, end: float) -> Grant:
+        waiter.wait(end - monotonic())
+        grant = self._slots.leave(waiter, monotonic())
         if isinstance(grant, Exception):
             raise grant
         if grant is None:
-            raise self._timed_out(None, end - waiter.since)
-        return grant
+            raise self._timed_out(None, end - waiter.request.since)
+        return t.cast(Grant, grant)
+
+    def _open(
+        self, reservation: Reservation, request: Request, deadline: float
+    ) -> PooledConnection | err.OperationalError:
+        """Open a connection and lend it; return the error if the server is full."""
+        try:
+            entry = self.open_entry(reservation, deadline)
+        except err.OperationalError as error:
+            if not server_full(error):
+                raise
+            return error
+        return self._slots.fill(reservation, entry, request, monotonic())
 
     def _wait_for_room(
-        self, since: float, end: float, failure: Exception
-    ) -> Connection | Place:
+        self,
+        reservation: Reservation,
+        request: Request,
+        timeout: float,
+        failure: Exception,
+    ) -> Grant:
         """Wait, with a place in hand, until somebody returns a connection; whoever is
         first tries again now and then, for the server may have room before that.
         """
-        try:
-            waiter = self._rejoin(since, time.monotonic())
-        except BaseException:
-            self._vacate()
-            raise
-        if isinstance(waiter, Connection):
+        end = request.since + timeout
+        waiter = self._slots.requeue(reservation, request, monotonic())
+        if not isinstance(waiter, Waiter):
             return waiter
-        grant = None
         try:
-            while (left := end - time.monotonic()) > 0 and waiter.grant is None:
-                waiter.wait(min(left, BUSY_PAUSE * random.uniform(0.5, 1.5)))
-                if self._is_next(waiter):
-                    return Place.FREE
-            grant = self._leave_queue(waiter)
+            while (left := end - monotonic()) > 0 and waiter.grant is None:
+                waiter.wait(min(left, FULL_SERVER_PAUSE * random.uniform(0.5, 1.5)))
+                if self._slots.leave_if_first(waiter):
+                    return reservation
+            grant = self._slots.leave(waiter, monotonic())
         except BaseException:
-            self._vacate()
-            self._decline(waiter.grant or self._leave_queue(waiter))
+            self.return_unused(waiter, monotonic())
             raise
-        self._vacate()
         if isinstance(grant, Exception):
             raise grant
         if grant is None:
-            raise self._timed_out(failure, end - since)
-        return grant
+            raise self._timed_out(failure, timeout)
+        self._slots.release(reservation, monotonic())
+        return t.cast(Grant, grant)
 
-    def _decline(
-        self, grant: Connection | Place | Exception | None, reason: str = ""
-    ) -> None:
-        """Give back what was handed to a caller that was interrupted.
-
-        :param reason: why a connection must be closed.
+    def _learn_from(self, error: BaseException, probe: Probe | None) -> t.Any:
+        """Learn from a failed attempt to connect; return the error if it says that
+        there is no server to talk to.
         """
-        if isinstance(grant, Connection):
-            self._lent.pop(grant.lease, None)
-            self._finish_return(grant, reason)
-        elif isinstance(grant, Place):
-            self._vacate()
-
-    def _fit(self, connection: Connection, deadline: float) -> bool:
-        """Look whether a connection can be lent; if not, close it, keep its place."""
-        try:
-            reason = self._fault(connection, deadline)
-        except BaseException:
-            self._decline(connection, "broken")
-            raise
-        if not reason:
-            return True
-        self._exchange_for_place(connection, reason)
-        try:
-            self._close(connection, reason)
-        except BaseException:
-            self._vacate()
-            raise
-        return False
-
-    def _fault(self, connection: Connection, deadline: float) -> str:
-        """Return why a connection cannot be lent, empty where it can."""
-        if reason := self._retirement_at_rest(connection, connection.lent_at):
-            return reason
-        now = time.monotonic()
-        ping = connection.lent_at - connection.rested_at >= self._ping_after
-        # Half of what is left: there must be time to open another.
-        fine = connection.ready(now + (deadline - now) / 2, ping)
-        return "" if fine else "dead"
-
-    def _open(self, deadline: float) -> Connection:
-        """Open a connection in a reserved place, which is given back if that fails,
-        but not where the server is full: then there is reason to try again.
-        """
-        started = time.monotonic()
-        try:
-            self._begin_use()
-            with self._lock:
-                self._number = number = self._number + 1
-                refused = self._outage.begin_try(started)
-            if refused is None:
-                connection = self._opener.open(deadline)
-                connection.took = time.monotonic() - started
-                self._dress(connection, number)
-                return connection
-        except BaseException as error:
-            unreachable = _unreachable(error)
-            with self._lock:
-                if unreachable is not None:
-                    self._outage.failed(unreachable, time.monotonic())
-                elif refused_by_server(error):
-                    self._outage.ended()  # it answers
-                else:
-                    self._outage.give_up_try()
-            if not server_full(error):
-                self._vacate()
-            if unreachable is not None:
-                raise self._timed_out(unreachable, deadline - started) from error
-            raise
-        self._vacate()
-        raise self._timed_out(refused, 0)
-
-    def _dress(self, connection: Connection, number: int) -> None:
-        connection.number = number
-        connection.uses_allowed = self.settings.max_usage or float("inf")
-        if self.settings.max_lifetime:
-            lifetime = self.settings.max_lifetime * random.uniform(1 - JITTER, 1)
-            connection.expires_at = time.monotonic() + lifetime
-        logger.debug("pool %r: opened a connection", self.name)
-
-    def _begin_use(self) -> None:
-        """Tell those who asked that this process uses the pool."""
-        if self._used:
-            return
-        self._used = True
-        for hook in self.on_first_use:
-            try:
-                hook(self)
-            except Exception:
-                logger.exception("pool %r: a hook of its first use failed", self.name)
+        if refused_by_server(error):
+            self._breaker.note_reachable()
+        elif isinstance(error, err.Error):
+            self._breaker.note_unreachable(error, monotonic())
+            return error
+        elif probe is not None:
+            self._breaker.end_probe(probe)
+        return None
 
     def _timed_out(self, cause: Exception | None, limit: float) -> PoolTimeout:
-        reading = self._numbers(time.monotonic())
         if cause is None:
             what = f"no connection within {limit:g} s"
         elif refused_by_server(cause):
             what = f"no connection within {limit:g} s: the server is full: {cause}"
         else:
             what = f"the server cannot be reached: {cause}"
+        now = monotonic()
+        reading = self._slots.snapshot(now, by_endpoint=False)
+        oldest = ""
+        for entry in self._slots.lent_entries()[:1]:
+            oldest = (
+                f", the oldest held for {now - entry.lent_at:.1f} s by {who(entry)}"
+            )
         error = PoolTimeout(
-            f"pool {self.name!r}: {what} (size {reading.size} of {reading.max_size},"
-            f" in use {reading.in_use}, idle {reading.idle}, waiting"
-            f" {reading.waiting}{self._oldest_holder()})"
+            f"pool {self._slots.name!r}: {what} (size {reading.size} of"
+            f" {reading.max_size}, in use {reading.in_use}, idle {reading.idle},"
+            f" waiting {reading.waiting}{oldest})"
         )
         error.__cause__ = cause
         return error
-
-    def _oldest_holder(self) -> str:
-        lent = list(self._lent.values())
-        oldest = min(lent, key=lambda c: c.lent_at, default=None)
-        if oldest is None:
-            return ""
-        held = time.monotonic() - oldest.lent_at
-        return f", the oldest held for {held:.1f} s by {who(oldest)}"
-
-    def _collect_lost(self) -> None:
-        """Free the places of handles that were garbage collected."""
-        while self._lost:
-            connection = self._lent.pop(self._lost.popleft(), None)
-            if connection is not None:
-                logger.warning(
-                    "pool %r: a connection was dropped, not returned, by %s",
-                    self.name,
-                    who(connection),
-                )
-                self._finish_return(connection, "lost")
-
-    def _finish_return(self, connection: Connection, reason: str) -> None:
-        reason = self._accept_back(connection, time.monotonic(), reason)
-        if reason:
-            self._close(connection, reason)
-            self.on_need()
-
-    def _close(self, connection: Connection, reason: str) -> None:
-        logger.debug("pool %r: closed a connection: %s", self.name, reason)
-        if reason in ("broken", "dead", "lost"):
-            connection.abandon()
-        else:
-            connection.quit(time.monotonic() + FAREWELL)
 
 
 def server_full(error: BaseException) -> bool:
@@ -283,46 +293,12 @@ def server_full(error: BaseException) -> bool:
     return refused_by_server(error) and error.args[0] in _SERVER_FULL
 
 
-def _unreachable(error: BaseException) -> Exception | None:
-    """Return the error if it says that there is no server to talk to."""
-    if not isinstance(error, err.Error) or refused_by_server(error):
-        return None
-    return error
+def _entry_of(handle: PooledConnection) -> PoolEntry:
+    return t.cast(PoolEntry, handle.entry)  # it is not returned yet
 
 
-def who(connection: Connection) -> str:
-    """Return who holds a connection, in words."""
-    thread = f"thread {thread_name(connection.thread)}"
-    return f"{connection.holder} in {thread}" if connection.holder else thread
-
-
-def holder_of(connection: Connection, now: float, stacks: bool) -> Holder:
-    """Return who holds a connection.
-
-    :param stacks: look where its thread stands, too.
-    """
-    lease, statement, status = connection.said
-    if not isinstance(statement, str):  # of executemany()
-        statement = bytes(statement).decode(connection.encoding, "replace")
-    backslashes = not status & NO_BACKSLASH_ESCAPES
-    return Holder(
-        seconds=now - connection.lent_at,
-        holder=connection.holder,
-        thread=thread_name(connection.thread),
-        statement=(
-            without_values(statement, backslashes) if lease == connection.lease else ""
-        ),
-        in_transaction=connection.in_transaction,
-        connection_id=t.cast(t.Any, connection).thread_id(),
-        taken=described(connection.taken),
-        stands=standing(connection.thread) if stacks else [],
-    )
-
-
-def leak_report(connection: Connection, now: float) -> str:
-    """Return who holds a connection, what it was used for and both stacks."""
-    holder = holder_of(connection, now, stacks=True)
-    lines = [who(connection), f"last statement: {holder.statement or 'none'}"]
-    for title, stack in (("taken at", holder.taken), ("stands at", holder.stands)):
-        lines += [f"{title}:", *(f"  {place}" for place in stack or ["unknown"])]
-    return "\n".join(lines)
+def _request_of(grant: Grant) -> Request:
+    if isinstance(grant, PooledConnection):
+        entry = _entry_of(grant)
+        return Request(entry.lent_at, entry.holder, entry.thread, entry.stack)
+    return t.cast(Request, grant.request)

@@ -1,51 +1,84 @@
-"""Spares an unreachable server: one caller tries, the others fail at once."""
+"""Keeps callers from trying an unreachable server: while it is down one of them probes,
+and the others fail at once.
+"""
 
 from __future__ import annotations
 
 import random
+import threading
+import weakref
 
-FIRST_PAUSE = 0.05
-LONGEST_PAUSE = 1.0
+MIN_PAUSE = 0.05  # seconds between two probes, doubled each time
+MAX_PAUSE = 1.0
 
 
-class Outage:
+class Probe:
+    """The right to try a server that was found unreachable.
+
+    It ends with the attempt, when its owner drops it, or when it expires.
+    """
+
+    __slots__ = ("__weakref__", "expires_at")
+
+    def __init__(self, expires_at: float) -> None:
+        self.expires_at = expires_at
+
+
+class CircuitBreaker:
     """What is known of a server that could not be reached.
 
-    Whoever holds the pool's lock may call it.
+    Closed: everybody may try. Open: nobody may, until the pause ends. Half-open: one
+    caller has a :class:`Probe`.
     """
 
     def __init__(self) -> None:
-        self.error: Exception | None = None
-        self._pause = 0.0
-        self._next_try = 0.0
-        self._trying = False
+        self.clear()
 
-    def begin_try(self, now: float) -> Exception | None:
-        """Return why this caller must not try now, or ``None``: it may, and then
-        calls :meth:`failed` or :meth:`ended`.
+    def clear(self) -> None:
+        """Start closed, as a new process does."""
+        self._lock = threading.RLock()  # a finalizer may check out while it is held
+        self.error: Exception | None = None  # why the server could not be reached
+        self._pause = 0.0
+        self._next_probe = 0.0
+        self._probe: weakref.ref[Probe] | None = None
+
+    def admit(self, now: float, deadline: float) -> Probe | Exception | None:
+        """Return ``None`` where the breaker is closed, a probe where this caller is to
+        try, or the error because of which it must not.
+
+        :param deadline: of the caller, when the probe expires.
         """
         if self.error is None:
             return None
-        if self._trying or now < self._next_try:
-            return self.error
-        self._trying = True
-        return None
+        with self._lock:
+            probe = self._probe and self._probe()
+            if now < self._next_probe or (probe and now < probe.expires_at):
+                return self.error
+            probe = Probe(deadline)
+            self._probe = weakref.ref(probe)
+            return probe
 
-    def failed(self, error: Exception, now: float) -> None:
-        self._pause = min(LONGEST_PAUSE, self._pause * 2 or FIRST_PAUSE)
-        self._next_try = now + self._pause * random.uniform(0.5, 1.0)
-        self.error = error
-        self._trying = False
+    def note_unreachable(self, error: Exception, now: float) -> None:
+        with self._lock:
+            self._pause = min(MAX_PAUSE, self._pause * 2 or MIN_PAUSE)
+            self._next_probe = now + self._pause * random.uniform(0.5, 1.0)
+            self.error = error
+            self._probe = None
 
-    def ended(self) -> None:
-        self.error = None
-        self._pause = 0.0
-        self._trying = False
+    def note_reachable(self) -> None:
+        if self.error is None:
+            return
+        with self._lock:
+            self.error = None
+            self._pause = 0.0
+            self._probe = None
 
-    def give_up_try(self) -> None:
-        """The try ended without an answer to the question, as by an interrupt."""
-        self._trying = False
+    def end_probe(self, probe: Probe) -> None:
+        """End a probe that told nothing of the server, as after an interrupt."""
+        with self._lock:
+            if self._probe is not None and self._probe() is probe:
+                self._probe = None
 
     def pause(self, now: float) -> float:
-        """Return the seconds until the next try may begin."""
-        return max(0.0, self._next_try - now)
+        """Return the seconds until the next probe may begin."""
+        return max(0.0, self._next_probe - now)

@@ -1,49 +1,57 @@
-"""The pool: lends connections, takes them back, keeps them in shape.
+"""The pool as its users see it: a ``PooledDB`` made of the parts in this folder.
 
-The rule of this room: a return never raises and never loses a place, and a forked
-child never writes to what its parent opened.
+Rule: arguments are checked before anything is reserved, and a forked child never writes
+to what its parent opened.
 """
 
 from __future__ import annotations
 
 import atexit
-import logging
+import math
 import os
 import threading
 import typing as t
 import weakref
-from collections import deque
 from collections.abc import Callable
 from os import getpid
 from sys import _getframe
 from threading import current_thread
 from time import monotonic
 
+import pymysql
 from dbutils.pooled_db import NotSupportedError
+from dbutils.pooled_db import PooledDB
 
 from ..config.settings import Settings
-from ..driver.session import Connection
+from ..driver.connector import Connector
 from ..errors import ConfigError
-from ..errors import PoolTimeout
+from ..errors import PoolError
 from ..stats.holders import Holder
 from ..stats.holders import Spot
 from ..stats.readings import PoolStats
-from .checkout import FAREWELL
-from .checkout import holder_of
-from .checkout import leak_report
-from .checkout import Lending
-from .checkout import server_full
-from .checkout import who
+from .checkout import Checkout
+from .circuit_breaker import CircuitBreaker
+from .entry import ExpiryPolicy
+from .first_use import FirstUse
+from .leaks import holder_of
+from .maintenance import Maintenance
 from .pooled_connection import PooledConnection
+from .retirement import Retirement
+from .slots import Slots
 
-logger = logging.getLogger(__name__)
-
-REFUSED_PAUSE = 1.0  # seconds until a server that refused is asked for min_size again
+MAX_TIMEOUT = 31_536_000.0  # seconds, a year: as for the setting
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
-class Pool(Lending):
+def _view(read: Callable[[Pool], t.Any]) -> t.Any:
+    """A field of PooledDB as a view of the slots. To set it, as PooledDB's
+    ``__init__()`` does, has no effect.
+    """
+    return property(read, lambda self, value: None)
+
+
+class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     """A pool of connections to one server: a :class:`dbutils.pooled_db.PooledDB`
     with DBUtils' failover off for good.
 
@@ -54,26 +62,55 @@ class Pool(Lending):
     :param program: the app's name, for the server's view of its connections.
     """
 
+    _slots: Slots
+    # What DBUtils' own methods and those who know them read.
+    _connections = _view(lambda self: len(self._slots.lent_entries()))
+    _idle_cache = _view(lambda self: [e.session for e in self._slots.idle_entries()])
+    _lock = _view(lambda self: self._slots.lock)
+    _maxconnections = _view(lambda self: self._slots.max_size)
+
     def __init__(
         self,
         settings: Settings,
         name: str = "default",
         program: str = "flask_mysqlpool",
     ) -> None:
-        super().__init__(settings, name, program)
+        self.settings = settings
+        self.name = name
+        self.name_holder: Callable[[], str] | None = None  # where nobody says who asks
         self._pid = getpid()
-        self._mode = settings.reset
-        self._min_size_kept = True
-        self._reported: dict[int, str] = {}  # leaks by lease
-        self.name_holder: Callable[[], str] | None = None  # where nobody told
+        self._forked: dict[int, threading.Lock] = {}
+        self._first_use = FirstUse(self)
+        self._breaker = CircuitBreaker()
+        policy = ExpiryPolicy(settings)
+        self._slots = Slots(
+            name, settings.min_size, settings.max_size, settings.max_waiting, policy
+        )
+        self._checkout = Checkout(
+            self._slots,
+            Connector(settings, program),
+            self._breaker,
+            policy,
+            settings,
+            self._first_use.begin,
+        )
+        self._retirement = Retirement(self._slots, policy)
+        self._maintenance = Maintenance(
+            self._slots, self._checkout, self._retirement, self._breaker, settings
+        )
+        # Bound once, so that the parts cost the hot path no call.
+        self._take = self._slots.take
+        self._lendable_at_once = policy.lendable_at_once
+        self._timeout = settings.timeout
+        super().__init__(creator=pymysql, maxconnections=settings.max_size, ping=0)
         _pools.add(self)
 
     def __repr__(self) -> str:
-        reading = self._numbers(monotonic())
+        reading = self._slots.snapshot(monotonic(), by_endpoint=False)
         return (
             f"<{type(self).__name__} {self.name!r} size {reading.size} of"
             f" {reading.max_size}, in use {reading.in_use}, idle {reading.idle},"
-            f" waiting {reading.waiting}{', closed' if self._closed else ''}>"
+            f" waiting {reading.waiting}{', closed' if self.closed else ''}>"
         )
 
     def __del__(self) -> None:
@@ -86,53 +123,55 @@ class Pool(Lending):
         timeout: float | None = None,
         *,
         holder: str = "",
-        taken: tuple[Spot, ...] = (),
+        stack: tuple[Spot, ...] = (),
+        shareable: bool = False,
     ) -> PooledConnection:
         """Lend a connection.
 
         :param timeout: seconds that this may take in all; without it those of the
             settings. 0: do not wait for a connection that somebody else holds.
         :param holder: who takes it, in words; in an app without it the endpoint.
-        :param taken: where, innermost first; without it the caller's own line.
+        :param stack: of the caller, innermost first; without it the caller's line.
+        :param shareable: of DBUtils, without effect: no connection is ever shared.
+        :raise TypeError, ValueError: an argument is wrong.
         :raise PoolTimeout: none could be had within the timeout, or none can be had
             now because the server was just found unreachable.
         :raise PoolFull: ``max_waiting`` callers wait already.
         :raise PoolClosed: the pool is closed.
         :raise pymysql.Error: the server refuses us, and waiting will not change that.
         """
+        if timeout is None:
+            timeout = self._timeout
+        else:
+            check_timeout(timeout)
         if self._pid != getpid():
             self._start_over()
-        if not taken:  # this is the hot path: spots() would walk further up
+        if not stack:  # this is the hot path: spots() would walk further up
             frame = _getframe(1)
-            taken = ((frame.f_code, frame.f_lasti),)
+            stack = ((frame.f_code, frame.f_lasti),)
         if not holder and self.name_holder is not None:
             holder = self.name_holder()
-        began = monotonic()
-        grant = self._take(began)
-        connection = None
-        if type(grant) is Connection:
-            try:
-                if grant.fresh(began, self._ping_after, self._oldest):
-                    connection = grant
-            except BaseException:
-                self._decline(grant, "broken")
-                raise
-        if connection is None:
-            limit = self._timeout if timeout is None else timeout
-            try:
-                connection = self._obtain(grant, began, limit, holder, taken)
-            except PoolTimeout:
-                self._count_timeout(holder)
-                raise
-        connection.holder = holder
-        connection.thread = current_thread()
-        connection.taken = taken
-        return PooledConnection(self, connection)
+        elif type(holder) is not str:
+            raise TypeError(f"holder must be a str, not {holder!r}")
+        grant = None
+        started = monotonic()
+        try:
+            grant = self._take(started, holder, current_thread(), stack)
+            if type(grant) is PooledConnection:
+                if self._lendable_at_once(grant.entry, started):  # type: ignore[arg-type]  # it has one
+                    return grant
+            return self._checkout.acquire(grant, timeout)
+        except PoolError as error:
+            error.retry_after = self._timeout
+            raise
+        except BaseException:
+            self._checkout.return_unused(grant, started)
+            raise
 
     def dedicated_connection(self) -> PooledConnection:
         """Lend a connection (DBUtils' other name for :meth:`connection`)."""
         frame = _getframe(1)
-        return self.connection(taken=((frame.f_code, frame.f_lasti),))
+        return self.connection(stack=((frame.f_code, frame.f_lasti),))
 
     def steady_connection(self) -> t.NoReturn:
         """Refuse: DBUtils' steady connections send statements again.
@@ -141,30 +180,55 @@ class Pool(Lending):
         """
         raise NotSupportedError("this pool re-sends nothing: use connection()")
 
+    def cache(self, con: object) -> t.NoReturn:
+        """Refuse: a connection comes back by its own :meth:`~PooledConnection.close`.
+
+        :raise dbutils.pooled_db.NotSupportedError: always.
+        """
+        raise NotSupportedError(
+            "a connection comes back by its own close(), not by cache()"
+        )
+
+    def unshare(self, con: object) -> t.NoReturn:
+        """Refuse: no connection is shared.
+
+        :raise dbutils.pooled_db.NotSupportedError: always.
+        """
+        raise NotSupportedError("this pool shares no connection between threads")
+
+    # Looking
+
     def stats(self) -> PoolStats:
         """Return a reading of the pool."""
-        self._be_of_this_process()
-        reading = self._reading(monotonic())
-        reading.min_size = self.settings.min_size
-        return reading
+        self._check_process()
+        return self._slots.snapshot(monotonic())
 
     def holders(self, stacks: bool = False) -> list[Holder]:
         """Return who holds a connection, the longest first.
 
-        :param stacks: look where their threads stand, too.
+        :param stacks: with the current stacks of their threads.
         """
-        self._be_of_this_process()
+        self._check_process()
         now = monotonic()
-        lent = sorted(self._lent.copy().values(), key=lambda each: each.lent_at)
-        return [holder_of(connection, now, stacks) for connection in lent]
+        return [holder_of(entry, now, stacks) for entry in self._slots.lent_entries()]
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._slots.closed
+
+    @property
+    def outage(self) -> Exception | None:
+        """Why the server could not be reached, when that was tried last; ``None``
+        where it could. An idle pool does not try.
+        """
+        return self._breaker.error
+
+    # Changing
 
     def recycle(self) -> None:
         """Retire every connection: the idle at once, the lent at their return."""
-        with self._lock:
-            self._oldest = self._number + 1
-            gone = self._empty("recycled")
-            self._pass_on()
-        self._close_all(gone)
+        self._checkout.close_all(self._retirement.recycle(monotonic()))
         self.on_need()
 
     def resize(self, max_size: int) -> None:
@@ -175,16 +239,7 @@ class Pool(Lending):
         :raise ConfigError: it is less than 1 or than ``min_size``.
         """
         self.check_size(max_size)
-        gone = []
-        with self._lock:
-            self._maxconnections = max_size
-            self._settle(float("inf"))
-            while self._idle_cache and self._size > max_size:
-                gone.append(self._idle_cache.pop(0))
-                self._size -= 1
-                self._closed_for["surplus"] += 1
-            self._pass_on()
-        self._close_all(gone)
+        self._checkout.close_all(self._retirement.resize(max_size, monotonic()))
 
     def check_size(self, max_size: int) -> None:
         """Check what :meth:`resize` is to be told.
@@ -203,164 +258,94 @@ class Pool(Lending):
         connections are closed, those that are lent at their return. A second time
         does nothing.
         """
-        with self._lock:
-            self._closed = True
-            waiters, self._waiters = self._waiters, deque()
-            for waiter in waiters:
-                waiter.give(self._is_closed())
-            gone = self._empty("closed")
-        self._close_all(gone)
+        self._checkout.close_all(self._retirement.close(monotonic()))
         self.on_need()
 
-    @property
-    def closed(self) -> bool:
-        """Whether :meth:`close` was called."""
-        return self._closed
+    # For the housekeeper
 
     @property
-    def outage(self) -> Exception | None:
-        """Why the server could not be reached, when that was tried last; ``None``
-        where it could. An idle pool does not try.
+    def on_first_use(self) -> list[Callable[[t.Any], None]]:
+        """What is called with the pool when a process opens its first connection."""
+        return self._first_use.hooks
+
+    @property
+    def on_need(self) -> Callable[[], None]:
+        """What is called when there is something for :meth:`maintain` to do, by
+        finalizers too: it must take no lock.
         """
-        return self._outage.error
+        return self._slots.on_need
 
-    # Taking back (called by the handle, which never sees an error)
+    @on_need.setter
+    def on_need(self, call: Callable[[], None]) -> None:
+        self._slots.on_need = call
 
-    def give_back(self, lease: int) -> None:
-        if self._lock._is_owned():  # a finalizer, run while this thread holds the lock
-            self.lost(lease)
-            return
-        connection = self._lent.pop(lease, None)
-        if connection is None:
-            return  # given back by another thread, or lent by a parent process
-        reason = "broken"
-        try:
-            connection.lease = 0  # whoever takes the turn from here on finds it gone
-            if not connection.turn.locked() and connection.start_reset(self._mode):
-                reason = ""
-        except Exception as error:
-            logger.warning("pool %r: a reset failed: %s", self.name, error)
-        finally:
-            if reason := self._accept_back(connection, monotonic(), reason):
-                self._close(connection, reason)
-                self.on_need()
-
-    def lost(self, lease: int) -> None:
-        """Take note of a handle that was garbage collected before its return. This can
-        happen at any point, under the lock too: others do the rest.
-        """
-        self._lost.append(lease)
-        self.on_need()  # somebody may be waiting for its place
-
-    # Keeping in shape (called by the housekeeper)
-
-    def tend(self) -> float:
+    def maintain(self) -> float:
         """Retire what is too old or was idle for too long, and fill up to
         ``min_size``; return the seconds after which it should be called again.
         """
         if self._pid != getpid():
             return float("inf")
-        settings = self.settings
-        self._collect_lost()
-        now = monotonic()
-        self._close_all(self._dismiss(now, settings.min_size, settings.max_idle))
-        until_leak = self._report_leaks(now)
-        while self._reserve_for_minimum():
-            if not self._fill_place():
-                return self._outage.pause(monotonic()) or REFUSED_PAUSE
-        times = (settings.max_idle, settings.max_lifetime)
-        return min(30.0, until_leak, *(seconds / 2 for seconds in times if seconds))
+        return self._maintenance.maintain()
 
-    def _reserve_for_minimum(self) -> bool:
-        with self._lock:
-            missing = not self._closed and self._size < self.settings.min_size
-            self._size += missing
-            return missing
+    def close_here(self) -> None:
+        """Close the pool where it is this process' own."""
+        if self._pid == getpid():
+            self.close()
 
-    def _fill_place(self) -> bool:
-        """Open a connection for :attr:`min_size`; return whether that went well."""
-        deadline = monotonic() + self.settings.connect_timeout
-        level = logging.WARNING if self._min_size_kept else logging.DEBUG  # once
-        try:
-            connection = self._open(deadline)
-        except Exception as error:
-            if server_full(error):
-                self._vacate()
-            logger.log(level, "cannot keep min_size: %s", error)
-            self._min_size_kept = False
-            return False
-        self._min_size_kept = True
-        if reason := self._store(connection, monotonic()):
-            self._close(connection, reason)
-        return True
-
-    def _report_leaks(self, now: float) -> float:
-        """Report each holder once that has held for too long; return the seconds until
-        the next one has to be looked at.
-        """
-        limit = self.settings.leak_after
-        lent = self._lent.copy()
-        for lease in self._reported.keys() - lent.keys():
-            holder = self._reported.pop(lease)
-            logger.warning("pool %r: returned after all by %s", self.name, holder)
-        if not limit:
-            return float("inf")
-        soonest = limit / 2 if self._reported else limit
-        for lease, connection in lent.items():
-            held = now - connection.lent_at
-            if held < limit:
-                soonest = min(soonest, limit - held)
-            elif lease not in self._reported:
-                report = leak_report(connection, now)
-                self._reported[lease] = who(connection)
-                with self._lock:
-                    self._leaks += 1
-                text = "pool %r: a connection is held for %.0f s by %s"
-                logger.warning(text, self.name, held, report)
-        return soonest
-
-    def _close_all(self, connections: list[Connection]) -> None:
-        deadline = monotonic() + FAREWELL
-        for connection in connections:
-            connection.quit(deadline)
-
-    def _be_of_this_process(self) -> None:
+    def _check_process(self) -> None:
         if self._pid != getpid():  # where the fork ran no hooks of Python's
+            self._start_over()
+        self._checkout.close_all(self._slots.discarded(monotonic()))
+
+    def after_fork(self) -> None:
+        """Begin anew where this process is a forked child."""
+        if self._pid != getpid():
             self._start_over()
 
     def _start_over(self) -> None:
         """Begin anew in a forked child; what was inherited is closed without a byte
         to the server, whose sessions belong to the parent.
         """
-        with _start_over_lock:
-            if self._pid == getpid():
+        pid = getpid()
+        # A lock that was made here: another could be held by a thread of the parent.
+        with self._forked.setdefault(pid, threading.Lock()):
+            if self._pid == pid:
                 return
-            inherited = [*self._idle_cache, *self._settling, *self._lent.values()]
-            closed = self._closed
-            self._clear()
-            self._closed = closed
-            self._lost.clear()
-            self._reported.clear()
-            self._used = False
-            self._pid = getpid()
-        for connection in inherited:
-            connection.abandon()
+            inherited = self._slots.clear()
+            self._breaker.clear()
+            self._maintenance.clear()
+            self._first_use.clear()
+            self._pid = pid
+        for entry in inherited:
+            entry.session.abandon()
 
 
-_start_over_lock = threading.Lock()
+def check_timeout(timeout: object) -> None:
+    """Check the timeout of a checkout.
+
+    :raise TypeError: it is no number.
+    :raise ValueError: it is none of seconds.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        hint = ""
+        if isinstance(timeout, bool):
+            hint = " (DBUtils' shareable is a keyword here)"
+        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}{hint}")
+    if math.isnan(timeout) or not 0 <= timeout <= MAX_TIMEOUT:
+        raise ValueError(
+            f"timeout must be a number of seconds from 0 to {MAX_TIMEOUT:.0f}, not"
+            f" {timeout!r}"
+        )
 
 
 def _after_fork_in_child() -> None:
-    global _start_over_lock
-    _start_over_lock = threading.Lock()
     for pool in list(_pools):
-        pool._start_over()
+        pool.after_fork()
 
 
 def _at_exit() -> None:
     for pool in list(_pools):
-        if pool._pid == getpid():
-            pool.close()
+        pool.close_here()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

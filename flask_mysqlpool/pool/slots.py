@@ -1,384 +1,402 @@
-"""The pool's state: its places, who holds them and who waits for one.
+"""The state of a pool: its places, who holds them and who waits for one.
 
-The rule of this room: state changes under the lock, nothing here waits or talks to
-the server, and whoever frees a place hands it to the first in line. What must be
-closed is returned to the caller, who does it outside the lock.
+Rule: state changes under the lock, and nothing here waits, talks to a server or reads
+a clock. Whoever frees a place hands it to the first in line. What must be closed is
+returned to the caller, who closes it outside the lock.
+
+A place has an owner at every moment: it is idle, lent to a handle, or reserved by
+somebody who opens a connection in it. The size is the number of these, so that nothing
+that is interrupted can leave a place behind. Owners give back what they have; what
+they drop instead is noted by a finalizer, which takes no lock and only appends, and
+freed by the next who takes the lock.
 """
 
 from __future__ import annotations
 
 import threading
 import typing as t
-from collections import Counter
-from collections import deque
-from enum import Enum
+from collections.abc import Callable
 
-import pymysql
-from dbutils.pooled_db import PooledDB
-
-from ..driver.session import Connection
 from ..errors import PoolClosed
 from ..errors import PoolFull
-from ..stats.readings import EndpointStats
-from ..stats.readings import Histogram
+from ..stats.holders import Spot
 from ..stats.readings import PoolStats
-from .circuit_breaker import Outage
-
-# A connection that came back less than this ago, in seconds, may have the answer to
-# its reset still on its way; others are lent first.
-SETTLING = 0.01
-
-# Holders that are counted apart.
-MOST_ENDPOINTS = 200
-OTHERS = "(others)"
-
-
-class Place(Enum):
-    """A reserved place in the pool: its owner opens a connection in it."""
-
-    FREE = "free"
+from .counters import Counters
+from .dropped import Dropped
+from .entry import ExpiryPolicy
+from .entry import PoolEntry
+from .idle import Closing
+from .idle import IdleEntries
+from .pooled_connection import Lender
+from .pooled_connection import PooledConnection
+from .waiter import Request
+from .waiter import Reservation
+from .waiter import Reservations
+from .waiter import Waiter
+from .waiter import WaitQueue
 
 
-class Waiter:
-    """A place in the queue, which is handed a connection, a place or an error."""
+class Slots:
+    """The places of one pool.
 
-    __slots__ = ("_woken", "grant", "since")
+    The handles of what is lent return to :attr:`lender`. :attr:`on_need` is called
+    when there is something to do for the housekeeper, by finalizers too: it must take
+    no lock.
+    """
 
-    def __init__(self, since: float) -> None:
-        self.since = since
-        self.grant: Connection | Place | Exception | None = None
-        self._woken = threading.Lock()
-        self._woken.acquire()
-
-    def give(self, grant: Connection | Place | Exception) -> None:
-        self.grant = grant
-        self._woken.release()
-
-    def wait(self, seconds: float) -> None:
-        self._woken.acquire(timeout=max(0.0, seconds))
-
-
-class Places(PooledDB):  # type: ignore[misc]  # DBUtils has no types
-    """Connections idle, lent and being opened, within a maximum."""
-
-    # The written contract with DBUtils. Its own lock, wait and failover are not used.
-    _lock: t.Any
-    _idle_cache: list[Connection]  # the last to come back is the first to go
-    _connections: int  # those that are lent
-    _maxconnections: int
-
-    def __init__(self, name: str, max_size: int, max_waiting: int) -> None:
-        super().__init__(creator=pymysql, mincached=0, maxconnections=max_size, ping=0)
+    def __init__(
+        self,
+        name: str,
+        min_size: int,
+        max_size: int,
+        max_waiting: int,
+        policy: ExpiryPolicy,
+    ) -> None:
         self.name = name
+        self.min_size = min_size
+        self.max_size = max_size
+        self.policy = policy
+        self.closed = False
         self._max_waiting = max_waiting
+        self.lender: Lender  # set by who is it
+        self.on_need: Callable[[], None] = lambda: None
         self._number = 0  # of the connection opened last
-        self._oldest = 0  # number of the first that may still be lent
-        self._leases = 0  # goes on after a fork: the parent's mean nothing here
-        self._clear()
+        self._checkouts = 0  # goes on after a fork: the parent's ids mean nothing here
+        self._start()
 
-    def _clear(self) -> None:
-        """Start without connections, callers or counts, as a new process does."""
-        self._lock = threading.RLock()  # it knows its owner: see give_back()
-        self._idle_cache = []
-        self._settling: deque[Connection] = deque()  # reset under way, oldest first
-        self._waiters: deque[Waiter] = deque()
-        self._lent: dict[int, Connection] = {}
-        self._connections = 0
-        self._size = 0  # lent, idle, and reserved for one that is being opened
-        self._unfit = self._leases  # that ended before the borrower had them
-        self._told = 0  # checkouts, in the last reading
-        self._timeouts = 0
-        self._queued = 0
-        self._queued_at: float | None = None  # the last one
-        self._leaks = 0
-        self._opened = 0
-        self._closed_for: Counter[str] = Counter()
-        self._endpoints: dict[str, EndpointStats] = {}
-        self._creations = Histogram()
-        self._outage = Outage()
-        self._closed = False
+    def clear(self) -> list[PoolEntry]:
+        """Start without connections, callers or counts, as a new process does; return
+        what there was. The lock may be held by a thread that did not survive a fork.
+        """
+        inherited = [*self.idle_entries(), *self.lent_entries()]
+        self._start()
+        return inherited
 
-    def _take(self, now: float) -> Connection | Place | Waiter:
-        """Return an idle connection, or a free place, or a place in the queue.
+    def _start(self) -> None:
+        self.lock = threading.RLock()
+        #: Whether this thread holds the lock: then it is a finalizer that asks.
+        self.in_this_thread: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]  # RLock has it
+        self._idle = IdleEntries()
+        self._lent: dict[int, PoolEntry] = {}  # by checkout
+        self._opening = Reservations()
+        self._waiters = WaitQueue()
+        self._dropped = Dropped(lambda: self.on_need)
+        self.dropped = self._dropped.note  # takes no lock
+        self._shrunk = False  # there may be more than max_size
+        self.counters = Counters(self._checkouts)
+
+    # What the pool has
+
+    @property
+    def size(self) -> int:
+        """Connections lent, idle and being opened."""
+        return len(self._lent) + self.idle + len(self._opening)
+
+    @property
+    def idle(self) -> int:
+        return self._idle.total
+
+    def idle_entries(self) -> list[PoolEntry]:
+        return self._idle.everything()
+
+    def lent_entries(self) -> list[PoolEntry]:
+        """Return what is lent, the longest first. Takes no lock."""
+        return sorted(self._lent.copy().values(), key=lambda entry: entry.lent_at)
+
+    # Taking and giving back
+
+    def take(
+        self,
+        now: float,
+        holder: str,
+        thread: threading.Thread | None,
+        stack: tuple[Spot, ...],
+    ) -> PooledConnection | Reservation | Waiter:
+        """Lend an idle connection, or reserve a place, or enter the queue.
 
         :raise PoolClosed: the pool is closed.
         :raise PoolFull: the queue is.
         """
+        grant: PooledConnection | Reservation | Waiter | None = None
         try:
-            self._lock.acquire()  # on the hot path: `with` would take twice as long
-            if self._settling:
-                self._settle(now)
-            grant: Connection | Place | Waiter
-            if self._waiters or self._closed:
-                grant = self._queue(now)
-            elif self._idle_cache:
-                grant = self._lend(self._idle_cache.pop(), now)
-            elif self._settling:
-                grant = self._lend(self._settling.popleft(), now)
-            elif self._size < self._maxconnections:
-                self._size += 1
-                grant = Place.FREE
+            self.lock.acquire()  # on the hot path: `with` would take twice as long
+            if self._dropped.noted:
+                self._free_dropped(now)
+            if self._idle.settling:
+                self._idle.promote_settled(now)
+            if self._idle and not self._waiters and not self.closed:
+                grant = self._lend(self._idle.pop(), now, holder, thread, stack)
             else:
-                grant = self._queue(now)
+                grant = self._queue_or_reserve(now, Request(now, holder, thread, stack))
+            self.lock.release()
+            return grant
         except BaseException:
-            self._unlock()
+            if self.in_this_thread():  # else the interrupt came before
+                self.lock.release()
+            grant = None  # drops it: the traceback would keep what was granted
             raise
-        self._lock.release()
-        return grant
 
-    def _unlock(self) -> None:
-        """Let go of the lock, if the interrupt did not come before it was taken."""
-        if self._lock._is_owned():
-            self._lock.release()
+    def put_back(
+        self, entry: PoolEntry, checkout_id: int, now: float, reason: str = ""
+    ) -> str:
+        """Take a connection back; return why it must be closed, empty where it goes
+        on, and also where that checkout has returned it already.
 
-    def _queue(self, now: float) -> Waiter:
-        if self._closed:
-            raise self._is_closed()
-        self._queued += 1
-        self._queued_at = now
+        :param reason: why it must be closed whatever the policy says.
+        """
+        try:
+            self.lock.acquire()  # on the hot path, as in take()
+            if self._lent.pop(checkout_id, None) is None:
+                reason = ""
+            else:
+                session = entry.session
+                if session.state.read_only:
+                    session.state.read_only = False
+                    self.policy.note_read_only(self.next_number, now)
+                self.counters.note_return(entry, now)
+                reason = self._admit(entry, now, reason)
+            self.lock.release()
+        except BaseException:
+            if self.in_this_thread():
+                self.lock.release()
+            raise
+        return reason
+
+    def _lend(
+        self,
+        entry: PoolEntry,
+        now: float,
+        holder: str,
+        thread: threading.Thread | None,
+        stack: tuple[Spot, ...],
+    ) -> PooledConnection:
+        self._checkouts = checkout_id = self._checkouts + 1
+        entry.uses += 1
+        entry.checkout_id = checkout_id
+        entry.lent_at = now
+        entry.waited = 0.0
+        entry.holder = holder
+        entry.thread = thread
+        entry.stack = stack
+        entry.session.last_statement = ""
+        # The handle is first: from here on the place has an owner.
+        handle = PooledConnection(entry, checkout_id, self.lender)
+        self._lent[checkout_id] = entry
+        return handle
+
+    def _admit(self, entry: PoolEntry, now: float, reason: str) -> str:
+        """Keep a connection that nobody holds, or return why it must be closed."""
+        if self.closed:
+            reason = reason or "closed"
+        elif self._shrunk and self.size >= self.max_size:  # it is not counted just now
+            reason = reason or "surplus"
+        if reason := reason or self.policy.reason_at_return(entry, now):
+            self.counters.closed[reason] += 1
+        else:
+            entry.idle_since = now
+            if entry.session.pending_replies and not self._waiters:
+                self._idle.settling.append(entry)
+            else:
+                self._idle.append(entry)
+        if self._waiters:
+            self._wake_next(now)
+        return reason
+
+    def _queue_or_reserve(self, now: float, request: Request) -> t.Any:
+        if self.closed:
+            raise self._closed_error()
+        if self._waiters:
+            self._wake_next(now)  # where an interrupt kept somebody from doing so
+        if not self._waiters and (self.idle or self.size < self.max_size):
+            return self._grant(request, now)
+        self.counters.note_queued(now)
         if 0 < self._max_waiting <= len(self._waiters):
             raise PoolFull(
                 f"pool {self.name!r}: {self._max_waiting} callers wait for a"
                 " connection already (MYSQLPOOL_MAX_WAITING)"
             )
-        waiter = Waiter(now)
-        self._waiters.append(waiter)
+        waiter = Waiter(request, self.dropped)
+        self._waiters.enter(waiter)
         return waiter
 
-    def _leave_queue(self, waiter: Waiter) -> Connection | Place | Exception | None:
-        """Leave the queue; return what was handed over in the meantime."""
-        with self._lock:
+    def _wake_next(self, now: float) -> None:
+        """Hand what is free to the first in line."""
+        while self._waiters and (self.idle or self.size < self.max_size):
+            waiter = self._waiters.first()
+            if waiter is not None:  # else its caller dropped it
+                if waiter.grant is None:  # else an interrupt came before the last line
+                    waiter.grant = self._grant(waiter.request, now)
+                waiter.wake()
+            self._waiters.popleft()
+
+    def _grant(self, request: Request, now: float) -> PooledConnection | Reservation:
+        if self.idle:
+            return self._lend(self._idle.pop_any(), now, *request[1:])
+        return self._opening.reserve(request, self.dropped)
+
+    # Waiting
+
+    def leave(self, waiter: Waiter, now: float) -> t.Any:
+        """Leave the queue; return what was handed over in the meantime, or nothing."""
+        with self.lock:
+            waiter.ended = True
+            if waiter.grant is None and self._dropped.noted:
+                self._free_dropped(now)
+                self._wake_next(now)
             if waiter.grant is None:
-                self._waiters.remove(waiter)
+                self._waiters.withdraw(waiter)
             return waiter.grant
 
-    def _rejoin(self, since: float, now: float) -> Connection | Waiter:
-        """Queue with a place in hand that cannot be filled now, before those who came
-        later; where a connection is idle, exchange the place for it.
+    def requeue(
+        self, reservation: Reservation, request: Request, now: float
+    ) -> PooledConnection | Waiter:
+        """Enter the queue with a place that cannot be filled now, before those who
+        came later; where a connection is idle, exchange the place for it.
+
+        The place stays reserved while its owner waits.
+
+        :raise PoolClosed: the pool is closed.
         """
-        with self._lock:
-            if self._closed:
-                raise self._is_closed()
-            idle = self._idle_cache or self._settling
-            if idle:
-                self._size -= 1
-                return self._lend(idle.pop(), now)
-            waiter = Waiter(since)
-            earlier = sum(other.since < since for other in self._waiters)
-            self._waiters.insert(earlier, waiter)
+        with self.lock:
+            if self.closed:
+                raise self._closed_error()
+            if self.idle:
+                self._opening.end(reservation)
+                return self._lend(self._idle.pop_any(), now, *request[1:])
+            waiter = Waiter(request, self.dropped)
+            self._waiters.enter_before_later(waiter)
             return waiter
 
-    def _is_next(self, waiter: Waiter) -> bool:
-        """Return whether the waiter was the first in line; it leaves then."""
-        with self._lock:
-            if waiter.grant is None and self._waiters[0] is waiter:
+    def leave_if_first(self, waiter: Waiter) -> bool:
+        """Leave the queue where the waiter is the first in line; return whether it
+        was.
+        """
+        with self.lock:
+            first = self._waiters.first() is waiter
+            if first:
+                waiter.ended = True
                 self._waiters.popleft()
-                return True
-            return False
+            return first
 
-    def _fill(self, connection: Connection, now: float) -> Connection:
+    # Opening
+
+    def number(self, reservation: Reservation) -> None:
+        """Give the connection that is opened next its number."""
+        with self.lock:
+            self._number = reservation.number = self._number + 1
+
+    def reserve_for_minimum(self) -> Reservation | None:
+        """Reserve a place where the pool has fewer connections than its minimum."""
+        with self.lock:
+            if self.closed or self.size >= min(self.min_size, self.max_size):
+                return None
+            return self._opening.reserve(None, self.dropped)
+
+    def fill(
+        self, reservation: Reservation, entry: PoolEntry, request: Request, now: float
+    ) -> PooledConnection:
         """Lend a connection that was opened in a reserved place."""
-        with self._lock:
-            self._admit(connection)
-            return self._lend(connection, now)
+        with self.lock:
+            self.counters.note_opened(entry)
+            self._opening.end(reservation)
+            return self._lend(entry, now, *request[1:])
 
-    def _store(self, connection: Connection, now: float) -> str:
-        """Put a connection that was opened in a reserved place to the others; return
-        why it must be closed, empty where it goes on.
+    def store(self, reservation: Reservation, entry: PoolEntry, now: float) -> str:
+        """Keep a connection that was opened in a reserved place; return why it must be
+        closed, empty where it goes on.
         """
-        with self._lock:
-            self._admit(connection)
-            return self._accept(connection, now, "")
+        with self.lock:
+            self.counters.note_opened(entry)
+            self._opening.end(reservation)
+            return self._admit(entry, now, "")
 
-    def _admit(self, connection: Connection) -> None:
-        self._outage.ended()
-        self._opened += 1
-        self._creations.add(connection.took)
+    def release(self, reservation: Reservation, now: float) -> None:
+        """Give a reserved place back."""
+        with self.lock:
+            self._opening.end(reservation)
+            self._wake_next(now)
 
-    def _vacate(self) -> None:
-        """Give back a reserved place."""
-        with self._lock:
-            self._size -= 1
-            self._pass_on()
+    def replace(self, handle: PooledConnection, reason: str) -> Reservation:
+        """Turn a checkout whose connection cannot be lent into a reserved place."""
+        with self.lock:
+            entry, checkout_id = handle.cancel()
+            self._lent.pop(checkout_id, None)
+            self.counters.closed[reason] += 1
+            self.counters.rejected += 1
+            request = Request(entry.lent_at, entry.holder, entry.thread, entry.stack)
+            return self._opening.reserve(request, self.dropped)
 
-    def _exchange_for_place(self, connection: Connection, reason: str) -> None:
-        """Turn a checkout whose connection is no good into a reserved place."""
-        with self._lock:
-            del self._lent[connection.lease]
-            connection.lease = 0
-            self._connections -= 1
-            self._unfit += 1
-            self._closed_for[reason] += 1
+    # What leaves
 
-    def _accept_back(self, connection: Connection, now: float, reason: str) -> str:
-        """Take a connection back that was lent; return why it must be closed, empty
-        where it goes on.
+    @property
+    def next_number(self) -> int:
+        """The number of the connection that is opened next."""
+        return self._number + 1
 
-        :param reason: why it must be closed whatever the pool thinks.
+    def limit(self, max_size: int) -> None:
+        """Change the most connections. What is lent beyond that goes at its return."""
+        self.max_size = max_size
+        self._shrunk = True
+
+    def shut(self) -> None:
+        """Let nobody in any more: callers in the queue get :exc:`PoolClosed`."""
+        self.closed = True
+        for waiter in self._waiters.waiters():
+            waiter.grant = self._closed_error()
+            waiter.wake()
+        self._waiters.clear()
+
+    def remove_idle(
+        self, choose: Callable[[IdleEntries], Closing], now: float
+    ) -> Closing:
+        """Remove idle connections, and what was dropped, and return them.
+
+        :param choose: removes connections from the idle ones.
         """
-        try:
-            self._lock.acquire()  # on the hot path, as in _take()
-            self._connections -= 1
-            if connection.read_only:
-                # Those opened later may have found the new primary.
-                self._oldest = max(self._oldest, connection.number + 1)
-            endpoint = self._endpoints.get(connection.holder)
-            if endpoint is None:
-                endpoint = self._endpoint(connection.holder)
-            if connection.waited:
-                endpoint.wait_seconds.add(connection.waited)
-                connection.waited = 0.0
-            else:
-                endpoint.wait_seconds.counts[0] += 1
-            endpoint.use_seconds.add(now - connection.lent_at)
-            reason = self._accept(connection, now, reason)
-        except BaseException:
-            self._unlock()
-            raise
-        self._lock.release()
-        return reason
+        with self.lock:
+            self._dropped.note_unowned(self._lent)
+            self._free_dropped(now)
+            self._idle.promote_settled(now)
+            gone = choose(self._idle)
+            for _, reason in gone:
+                self.counters.closed[reason] += 1
+            self._wake_next(now)
+            return gone + self._dropped.take_discarded()
 
-    def _endpoint(self, holder: str) -> EndpointStats:
-        """Return the counts of a holder."""
-        if holder not in self._endpoints and len(self._endpoints) >= MOST_ENDPOINTS:
-            holder = OTHERS
-        return self._endpoints.setdefault(holder, EndpointStats())
+    def discarded(self, now: float) -> Closing:
+        """Free what was dropped and return what is not closed yet."""
+        if not self._dropped:
+            return []
+        with self.lock:
+            self._free_dropped(now)
+            self._wake_next(now)
+            return self._dropped.take_discarded()
 
-    def _count_timeout(self, holder: str) -> None:
-        with self._lock:
-            self._timeouts += 1
-            self._endpoint(holder).timeouts += 1
+    def snapshot(self, now: float, by_endpoint: bool = True) -> PoolStats:
+        """Return a reading of the pool.
 
-    def _accept(self, connection: Connection, now: float, reason: str) -> str:
-        connection.lease = 0
-        if (
-            reason
-            or now >= connection.expires_at
-            or connection.uses >= connection.uses_allowed
-            or connection.number < self._oldest
-            or self._size > self._maxconnections
-            or self._closed
-        ):
-            reason = reason or self._retirement(connection, now)
-            self._closed_for[reason] += 1
-            self._size -= 1
-            self._pass_on()
-            return reason
-        connection.rested_at = now
-        if self._waiters:
-            self._waiters.popleft().give(self._lend(connection, now))
-        elif connection.unanswered:
-            self._settling.append(connection)
-        else:
-            self._idle_cache.append(connection)
-        return ""
-
-    def _retirement(self, connection: Connection, now: float) -> str:
-        """Return why a connection that came back has to go."""
-        if self._closed:
-            return "closed"
-        if self._size > self._maxconnections:
-            return "surplus"
-        return self._retirement_at_rest(connection, now) or "usage"
-
-    def _lend(self, connection: Connection, now: float) -> Connection:
-        self._leases = connection.lease = lease = self._leases + 1
-        self._connections += 1
-        connection.uses += 1
-        connection.lent_at = now
-        self._lent[lease] = connection  # last: it is read without the lock
-        return connection
-
-    def _pass_on(self) -> None:
-        """Let the first in line open a connection where there is room for one."""
-        while self._waiters and self._size < self._maxconnections:
-            self._size += 1
-            self._waiters.popleft().give(Place.FREE)
-
-    def _settle(self, now: float) -> None:
-        while self._settling and self._settling[0].rested_at + SETTLING <= now:
-            self._idle_cache.append(self._settling.popleft())
-
-    def _dismiss(self, now: float, min_size: int, max_idle: float) -> list[Connection]:
-        """Remove the idle connections that have to go and return them: the old, and
-        those above ``min_size`` that were idle for more than ``max_idle`` seconds.
+        :param by_endpoint: with what is counted by endpoint, histograms included.
         """
-        with self._lock:
-            self._settle(now)
-            spare = self._size - min_size
-            kept, gone = [], []
-            for connection in self._idle_cache:
-                reason = self._retirement_at_rest(connection, now)
-                if not reason and spare > 0 and max_idle:
-                    if now - connection.rested_at >= max_idle:
-                        reason = "idle"
-                if reason:
-                    self._size -= 1
-                    spare -= 1
-                    self._closed_for[reason] += 1
-                    gone.append(connection)
-                else:
-                    kept.append(connection)
-            self._idle_cache[:] = kept
-            self._pass_on()
-            return gone
+        with self.lock:
+            reading = PoolStats(
+                size=self.size,
+                in_use=len(self._lent),
+                idle=self.idle,
+                waiting=len(self._waiters),
+                min_size=self.min_size,
+                max_size=self.max_size,
+                oldest_wait_seconds=self._waiters.longest(now),
+            )
+            lent = self.lent_entries()
+            self.counters.report(reading, self._checkouts, lent, now, by_endpoint)
+        return reading
 
-    def _retirement_at_rest(self, connection: Connection, now: float) -> str:
-        if connection.number < self._oldest:
-            return "recycled"
-        return "lifetime" if now >= connection.expires_at else ""
-
-    def _empty(self, reason: str) -> list[Connection]:
-        """Remove all idle connections and return them."""
-        gone = [*self._idle_cache, *self._settling]
-        self._idle_cache.clear()
-        self._settling.clear()
-        self._size -= len(gone)
-        self._closed_for[reason] += len(gone)
-        return gone
-
-    def _is_closed(self) -> PoolClosed:
+    def _closed_error(self) -> PoolClosed:
         return PoolClosed(f"pool {self.name!r} is closed")
 
-    def _numbers(self, now: float) -> PoolStats:
-        """Return a reading without what is counted by endpoint."""
-        with self._lock:
-            lent, queue = list(self._lent.values()), self._waiters
-            # One that is being checked may yet turn out to be none.
-            self._told = max(self._told, self._leases - self._unfit)
-            reading = PoolStats(
-                size=self._size,
-                in_use=self._connections,
-                idle=len(self._idle_cache) + len(self._settling),
-                waiting=len(self._waiters),
-                max_size=self._maxconnections,
-                checkouts=self._told,
-                timeouts=self._timeouts,
-                queued=self._queued,
-                leaks=self._leaks,
-                opened=self._opened,
-                closed=dict(self._closed_for),
-                create_seconds=self._creations.copy(),
-                oldest_wait_seconds=max((now - w.since for w in queue), default=0.0),
-                oldest_use_seconds=max((now - c.lent_at for c in lent), default=0.0),
-            )
-            if self._queued_at is not None:
-                reading.exhausted_ago = 0.0 if queue else now - self._queued_at
-        return reading
-
-    def _reading(self, now: float) -> PoolStats:
-        with self._lock:
-            reading = self._numbers(now)
-            lent = list(self._lent.values())
-            counted = self._endpoints.items()
-            reading.endpoints = {name: each.copy() for name, each in counted}
-        for endpoint in reading.endpoints.values():
-            endpoint.checkouts = endpoint.use_seconds.count
-            reading.wait_seconds.merge(endpoint.wait_seconds)
-            reading.use_seconds.merge(endpoint.use_seconds)
-        for connection in lent:
-            known = connection.holder in reading.endpoints
-            full = len(reading.endpoints) >= MOST_ENDPOINTS
-            name = OTHERS if full and not known else connection.holder
-            reading.endpoints.setdefault(name, EndpointStats()).checkouts += 1
-        return reading
+    def _free_dropped(self, now: float) -> None:
+        for entry in self._dropped.remove_from(self._lent):
+            self.counters.note_return(entry, now)
+            self.counters.closed["lost"] += 1
+        self._opening.prune()
+        self._waiters.prune()

@@ -167,7 +167,7 @@ def test_histogram_is_the_pool_s_within_a_sixteenth(
 ) -> None:
     instrument(shop, collector.provider)
     for seconds in (0.0003, 0.0007, 0.02, 0.02, 3.0, 100.0):
-        pool(shop)._creations.add(seconds)
+        pool(shop)._slots.counters.connect_seconds.add(seconds)
     (point,) = collector.collect()["create_time"].data.data_points
     filled = [index for index, count in enumerate(point.bucket_counts) if count]
     assert filled == [

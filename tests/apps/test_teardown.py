@@ -17,7 +17,8 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PooledConnection
-from flask_mysqlpool.driver.session import Connection
+from flask_mysqlpool.driver.session import Session
+from flask_mysqlpool.pool.checkout import Checkout
 
 from ..support.flask_apps import in_copy_of_context
 from ..support.flask_apps import in_use
@@ -50,19 +51,19 @@ def break_the_reset(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: t.Any) -> t.NoReturn:
         raise RuntimeError("a fault of our own")
 
-    monkeypatch.setattr(Connection, "start_reset", fail)
+    monkeypatch.setattr(Session, "start_reset", fail)
 
 
 def break_the_socket(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: t.Any) -> t.NoReturn:
         raise OSError("broken pipe")
 
-    monkeypatch.setattr(Connection, "_write_bytes", fail)
+    monkeypatch.setattr(Session, "_write_bytes", fail)
 
 
 def take_more_meanwhile(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a thread that shares the context take a connection during the teardown."""
-    connection, give_back = Pool.connection, Pool.give_back
+    connection, take_back = Pool.connection, Checkout.take_back
     asked, returning = threading.Event(), threading.Event()
 
     def connect(*args: t.Any, **keywords: t.Any) -> PooledConnection:
@@ -70,8 +71,8 @@ def take_more_meanwhile(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None
         assert returning.wait(10)
         return connection(*args, **keywords)
 
-    def and_wait(pool: Pool, lease: int) -> None:
-        give_back(pool, lease)
+    def and_wait(*args: t.Any) -> None:
+        take_back(*args)
         returning.set()
         if threading.current_thread() is not thread:
             thread.join()
@@ -79,7 +80,7 @@ def take_more_meanwhile(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(Pool, "connection", connect)
     thread = in_copy_of_context(get_db, "reports")
     assert asked.wait(10)
-    monkeypatch.setattr(Pool, "give_back", and_wait)
+    monkeypatch.setattr(Checkout, "take_back", and_wait)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_damage_does_not_reach_the_response(
     monkeypatch.undo()
     gc.collect()
     for pool in app.extensions["mysqlpool"].values():
-        pool.tend()
+        pool.maintain()
     assert in_use(app) == 0
     with app.app_context():
         assert execute(get_db(), "SELECT 111") == ((111,),)
@@ -241,8 +242,7 @@ def test_connection_of_another_process_is_not_warned_of(
 ) -> None:
     with caplog.at_level("WARNING", "flask_mysqlpool"), forgetful.app_context():
         change(get_db(), 1)
-        raw: t.Any = get_db()._raw
-        raw.pid = 0
+        get_db().session.pid = 0
     assert caplog.messages == []
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from pymysql.constants import CLIENT
 
-from flask_mysqlpool.driver.connector import Opener
+from flask_mysqlpool.driver.connector import Connector
 
 from ..support.pools import settings_for
 from ..support.tcp_proxy import TCPProxy
@@ -30,6 +30,6 @@ def raw(proxy: TCPProxy) -> Iterator[t.Any]:
         client_flag=CLIENT.MULTI_STATEMENTS,
         read_timeout=9,
     )
-    raw = Opener(settings).open(time.monotonic() + 10)
+    raw = Connector(settings).open(time.monotonic() + 10)
     yield raw
     raw.abandon()

@@ -82,7 +82,7 @@ def test_return_of_an_inherited_connection_takes_nothing_from_the_child(
                 gc.collect()
             else:
                 lent[0].close()
-            pool.tend()
+            pool.maintain()
             return execute(mine, "SELECT 2"), pool.stats().in_use
 
     pool = make_pool()

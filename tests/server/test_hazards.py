@@ -21,7 +21,7 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import Pool
 from flask_mysqlpool import StaleConnectionError
 from flask_mysqlpool.driver.results import TrackedResult
-from flask_mysqlpool.driver.session import Connection
+from flask_mysqlpool.driver.session import Session
 
 from ..support.flask_apps import MakeApp
 from ..support.ledger import change
@@ -187,16 +187,16 @@ def cut_before_reading(monkeypatch: pytest.MonkeyPatch, undo: t.Any) -> None:
         undo()
         raise Interrupted
 
-    monkeypatch.setattr(Connection, "_read_query_result", interrupt)
+    monkeypatch.setattr(Session, "_read_query_result", interrupt)
 
 
 def cut_while_sending(monkeypatch: pytest.MonkeyPatch, undo: t.Any) -> None:
-    def interrupt(self: Connection, data: bytes) -> t.NoReturn:
+    def interrupt(self: Session, data: bytes) -> t.NoReturn:
         undo()
         self._write_bytes(data[: len(data) // 2])
         raise Interrupted
 
-    monkeypatch.setattr(Connection, "_write_bytes", interrupt)
+    monkeypatch.setattr(Session, "_write_bytes", interrupt)
 
 
 def cut_while_reading(monkeypatch: pytest.MonkeyPatch, undo: t.Any) -> None:

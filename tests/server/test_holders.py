@@ -106,8 +106,8 @@ def test_stack_of_a_view_is_noted_up_to_flasks_own(make_app: MakeApp) -> None:
 
     def helper() -> list[str]:
         get_db()
-        (connection,) = pool_of(app)._lent.values()
-        return [code.co_name for code, _ in connection.taken]
+        (entry,) = pool_of(app)._slots.lent_entries()
+        return [code.co_name for code, _ in entry.stack]
 
     @app.get("/accounts")
     def accounts() -> list[str]:
@@ -167,7 +167,7 @@ def test_who_waits_for_a_check_is_seen_under_his_own_name(
     thread = threading.Thread(target=lambda: take(pool).close())
     thread.start()
     thread.join()
-    monkeypatch.setattr("flask_mysqlpool.driver.session.Connection.ready", look)
+    monkeypatch.setattr("flask_mysqlpool.driver.session.Session.validate", look)
     pool.connection(holder="second").close()
     holder = only(seen)
     assert (holder.holder, holder.thread) == ("second", "MainThread")
@@ -257,7 +257,7 @@ def test_program_name_joins_the_servers_view(
         names.append(self._connect_attrs.get("program_name"))
         raise AssertionError("enough")
 
-    target = "flask_mysqlpool.driver.session.Connection.open_session"
+    target = "flask_mysqlpool.driver.session.Session.log_in"
     monkeypatch.setattr(target, connect)
     apps = [make_app(), make_app(program_name="mine")]
     for app in apps:
@@ -339,8 +339,7 @@ def test_statement_is_not_kept_whole(make_pool: MakePool) -> None:
     pool = make_pool()
     with pool.connection() as db:
         execute(db, f"SELECT LENGTH('{'x' * 1_000_000}')")
-        raw: t.Any = db._raw
-        assert len(raw.said[1]) == 20_000
+        assert len(db.session.last_statement) == 20_000
 
 
 def test_checkouts_never_go_down(make_pool: MakePool, mysql_url: str) -> None:
@@ -353,7 +352,7 @@ def test_checkouts_never_go_down(make_pool: MakePool, mysql_url: str) -> None:
         return False
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("flask_mysqlpool.driver.session.Connection.ready", fail)
+        patched.setattr("flask_mysqlpool.driver.session.Session.validate", fail)
         pool.connection().close()
     seen.append(pool.stats().checkouts)
     assert seen == sorted(seen)
@@ -379,10 +378,10 @@ def test_check_of_a_connection_is_not_its_use(
     pool = make_pool(ping_after=0)
     pool.connection().close()
     later = time.monotonic() + 50
-    monkeypatch.setattr("flask_mysqlpool.pool.checkout.time.monotonic", lambda: later)
+    monkeypatch.setattr("flask_mysqlpool.pool.checkout.monotonic", lambda: later)
     db = pool.connection()
     monkeypatch.undo()
-    raw: t.Any = db._raw
-    assert raw.lent_at == later
-    raw.lent_at = 0
+    assert db.entry is not None
+    assert db.entry.lent_at == later
+    db.entry.lent_at = 0
     db.close()

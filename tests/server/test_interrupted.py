@@ -15,9 +15,9 @@ import pytest
 from pymysql.cursors import SSCursor
 
 from flask_mysqlpool import Pool
-from flask_mysqlpool.driver.session import Connection
+from flask_mysqlpool.driver.session import Session
 from flask_mysqlpool.driver.wire import WireConnection
-from flask_mysqlpool.pool.slots import Waiter
+from flask_mysqlpool.pool.waiter import Waiter
 
 from ..support.interrupted_sockets import check_sound
 from ..support.interrupted_sockets import GreenTimeout
@@ -162,7 +162,7 @@ def test_second_interrupt_while_the_first_is_dealt_with(
         with pool.connection() as db:
             execute(db, "SELECT 1")
             proxy.sessions[0].hold()  # so that the answer comes after the return
-            monkeypatch.setattr(Connection, "failed", interrupted)
+            monkeypatch.setattr(Session, "note_error", interrupted)
             plan.arm(2, "before", KeyboardInterrupt)
             with pytest.raises(KeyboardInterrupt):
                 execute(db, "SELECT 'of another'")
@@ -249,7 +249,7 @@ def test_answer_that_is_here_takes_no_limit(
     with TCPProxy(mysql_url) as proxy:
         pool = pool_with_rollback(make_pool, proxy)
         proxy.sessions[0].release()
-        wait_until(lambda: not pool._settling[0].quiet())
+        wait_until(lambda: not pool._idle_cache[0].quiet())
         with monkeypatch.context() as patched:
             patched.delattr(WireConnection, "limit")
             db = pool.connection()
@@ -269,7 +269,7 @@ def test_wrong_answer_costs_the_connection(
     with TCPProxy(mysql_url) as proxy:
         pool = pool_with_rollback(make_pool, proxy)
         proxy.sessions[0].inject(sent)
-        wait_until(lambda: not pool._settling[0].quiet())
+        wait_until(lambda: not pool._idle_cache[0].quiet())
         if ended:
             proxy.sessions[0].end()
         with pool.connection(timeout=1) as db:
@@ -284,7 +284,7 @@ def test_connection_that_was_reset_is_dead(make_pool: MakePool, mysql_url: str) 
         client = proxy.sessions[0].client
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         proxy.sessions[0].end()
-        wait_until(lambda: not pool._settling[0].quiet())
+        wait_until(lambda: not pool._idle_cache[0].quiet())
         check_sound(pool)
         assert pool.stats().closed == {"dead": 1}
 
@@ -318,7 +318,7 @@ def test_interrupt_when_the_turn_has_come(
 
     def interrupted(self: Waiter, seconds: float) -> None:
         if broken:
-            held._raw.abandon()  # type: ignore[union-attr]
+            held.session.abandon()
         held.close()
         assert self.grant is not None
         raise KeyboardInterrupt

@@ -61,7 +61,7 @@ def test_old_connection_is_retired_at_a_checkout_without_housekeeper(
     pool = make_pool(max_lifetime=100)
     pool.on_first_use.clear()
     (first,) = fill(pool, 1)
-    pool._idle_cache[0].expires_at = 0.0
+    pool._slots.idle_entries()[0].expires_at = 0.0
     with pool.connection() as db:
         assert db.thread_id() != first
     assert pool.stats().closed == {"lifetime": 1}
@@ -70,7 +70,7 @@ def test_old_connection_is_retired_at_a_checkout_without_housekeeper(
 def test_lifetimes_end_at_different_times(make_pool: MakePool) -> None:
     pool = make_pool(max_lifetime=1000)
     fill(pool, 5)
-    ends = {connection.expires_at for connection in pool._idle_cache}
+    ends = {entry.expires_at for entry in pool._slots.idle_entries()}
     assert len(ends) == 5
     assert max(ends) - min(ends) < 100 + 10  # a tenth, and the time to open them
 
@@ -227,8 +227,8 @@ def test_leak_is_reported_once(
     pool.on_first_use.clear()
     with pool.connection(holder="GET slow"):
         with caplog.at_level(logging.WARNING, "flask_mysqlpool"):
-            wait_until(lambda: pool.tend() and caplog.records)
-            pool.tend()
+            wait_until(lambda: pool.maintain() and caplog.records)
+            pool.maintain()
         assert len(caplog.records) == 1
         assert "by GET slow in thread MainThread" in caplog.text
         assert (
@@ -239,8 +239,8 @@ def test_leak_is_reported_once(
         assert "site-packages" not in caplog.text
         assert pool.stats().leaks == 1
     with caplog.at_level(logging.WARNING, "flask_mysqlpool"):
-        pool.tend()
-        pool.tend()
+        pool.maintain()
+        pool.maintain()
     assert len(caplog.records) == 2
     assert caplog.messages[1] == (
         "pool 'default': returned after all by GET slow in thread MainThread"
@@ -254,7 +254,7 @@ def test_leak_shows_what_was_executed_without_the_values(
     pool.on_first_use.clear()
     with pool.connection() as db, caplog.at_level(logging.WARNING, "flask_mysqlpool"):
         execute(db, "SELECT %s FROM dual WHERE 'inline' = %s", "secret", 17)
-        wait_until(lambda: pool.tend() and caplog.records)
+        wait_until(lambda: pool.maintain() and caplog.records)
         assert "last statement: SELECT ? FROM dual WHERE ? = ?\n" in caplog.text
         assert execute(db, "SELECT 1") == ((1,),), "nothing is taken from a holder"
 
@@ -264,16 +264,17 @@ def test_next_visit_is_when_a_leak_is_due(
 ) -> None:
     pool = make_pool(leak_after=20)
     pool.on_first_use.clear()
-    assert pool.tend() == 20
+    assert pool.maintain() == 20
     monkeypatch.setattr("flask_mysqlpool.pool.pool.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("flask_mysqlpool.pool.maintenance.monotonic", lambda: 1000.0)
     with pool.connection() as db:
-        raw: t.Any = db._raw
-        raw.lent_at = 995.0
-        assert pool.tend() == 15
-        raw.lent_at = 985.0
-        assert pool.tend() == 5
+        assert db.entry is not None
+        db.entry.lent_at = 995.0
+        assert pool.maintain() == 15
+        db.entry.lent_at = 985.0
+        assert pool.maintain() == 5
     pool = make_pool(leak_after=0, max_idle=0, max_lifetime=0)
-    assert pool.tend() == 30
+    assert pool.maintain() == 30
 
 
 def test_thousand_pools_leave_no_thread_and_no_descriptor(mysql_url: str) -> None:
@@ -289,7 +290,7 @@ def test_thousand_pools_leave_no_thread_and_no_descriptor(mysql_url: str) -> Non
         pool.close()
 
     once()
-    wait_until(lambda: housekeeper._thread is None)
+    wait_until(lambda: housekeeper.thread is None)
     threads, descriptors = threading.active_count(), opened()
     for _ in range(1000):
         once()

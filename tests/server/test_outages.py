@@ -13,7 +13,7 @@ import pytest
 
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolTimeout
-from flask_mysqlpool.driver.connector import Opener
+from flask_mysqlpool.driver.connector import Connector
 from flask_mysqlpool.testing import PrivateServer
 
 from ..support.pools import MakePool
@@ -63,13 +63,13 @@ def silent_port() -> Iterator[int]:
 def tries(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Counts the attempts to connect."""
     counted: list[int] = []
-    really_open = Opener.open
+    really_open = Connector.open
 
-    def count(opener: Opener, deadline: float) -> t.Any:
+    def count(connector: Connector, deadline: float) -> t.Any:
         counted.append(1)
-        return really_open(opener, deadline)
+        return really_open(connector, deadline)
 
-    monkeypatch.setattr(Opener, "open", count)
+    monkeypatch.setattr(Connector, "open", count)
     return counted
 
 
@@ -135,9 +135,10 @@ def test_silent_server_stops_nobody_else(make_pool: MakePool) -> None:
     fill(pool, 1)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         taken = pool.connection()
-        pool._opener._arguments["port"] = listener.getsockname()[1]
-        pool._opener._arguments.pop("host")
-        pool._opener._arguments["host"] = "127.0.0.1"
+        connector: t.Any = pool._checkout.connector
+        connector._arguments["port"] = listener.getsockname()[1]
+        connector._arguments.pop("host")
+        connector._arguments["host"] = "127.0.0.1"
         with ThreadPoolExecutor(1) as other:
             waiting = other.submit(pool.connection)
             connected, _ = listener.accept()
@@ -163,12 +164,12 @@ def test_server_down_fails_fast_with_the_cause(
 
     assert fails() == "OperationalError"
     tries.clear()
-    pool._outage._next_try = float("inf")  # until the next try is due …
+    pool._breaker._next_probe = float("inf")  # until the next probe is due …
     with ThreadPoolExecutor(8) as callers:
         causes = set(callers.map(lambda _: fails(), range(40)))
     assert causes == {"OperationalError"}
     assert not tries  # … nobody else tries
-    pool._outage._next_try = 0.0
+    pool._breaker._next_probe = 0.0
     own_server.start()
     assert ask(pool) == (1,)
     assert len(tries) == 1
@@ -178,7 +179,7 @@ def test_only_one_caller_tries_a_server_that_was_down(
     make_pool: MakePool, silent_port: int, tries: list[int]
 ) -> None:
     pool = make_pool(f"mysql://app@127.0.0.1:{silent_port}/t", timeout=1)
-    pool._outage.failed(pymysql.err.OperationalError(2003, "down"), 0.0)
+    pool._breaker.note_unreachable(pymysql.err.OperationalError(2003, "down"), 0.0)
     errors = []
 
     def call() -> None:

@@ -148,7 +148,7 @@ def test_converters_are_not_the_holders_to_change(pool: Pool) -> None:
         assert FIELD_TYPE.LONG in db.decoders
         for mapping in (db.decoders, db.encoders):
             with pytest.raises(TypeError):
-                mapping[FIELD_TYPE.LONG] = str
+                mapping[FIELD_TYPE.LONG] = str  # type: ignore[index]  # on purpose
 
 
 def test_dropped_handle_frees_its_place(
@@ -193,8 +193,7 @@ def test_closed_cursor_leaves_nothing_unread(
         for sql in ("SELECT 1; SELECT 2; SELECT 3", "SELECT 4", "DO 0"):
             with db.cursor(kind) as cursor:
                 cursor.execute(sql)
-            assert db._raw is not None
-            assert not db._raw.in_exchange
+            assert not db.session.in_exchange
             assert execute(db, "SELECT 5") == ((5,),)
         cursor = db.cursor(kind)
         cursor.close()

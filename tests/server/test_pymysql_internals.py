@@ -16,7 +16,7 @@ from pymysql.connections import Connection as PlainConnection
 from pymysql.connections import MySQLResult
 
 from flask_mysqlpool.driver import wire as protocol
-from flask_mysqlpool.driver.connector import Opener
+from flask_mysqlpool.driver.connector import Connector
 from flask_mysqlpool.driver.wire import COM_QUERY
 from flask_mysqlpool.driver.wire import WireConnection
 
@@ -80,7 +80,7 @@ def test_login_calls_what_we_override(
 
     monkeypatch.setattr(WireConnection, "_request_authentication", record)
     settings = settings_for(proxy.url, ssl_disabled=True, connect_timeout=7)
-    Opener(settings).open(time.monotonic() + 5).abandon()
+    Connector(settings).open(time.monotonic() + 5).abandon()
     assert called
 
 
@@ -94,28 +94,13 @@ def test_login_sends_what_the_session_needs_in_one_go(
 
 
 def test_one_tls_context_serves_all_connections(proxy: TCPProxy) -> None:
-    opener = Opener(settings_for(proxy.url))  # TLS where the server has it
-    made = [opener.open(time.monotonic() + 10) for _ in range(2)]
+    connector = Connector(settings_for(proxy.url))  # TLS where the server has it
+    made = [connector.open(time.monotonic() + 10) for _ in range(2)]
     contexts = {id(connection.ctx) for connection in made}  # type: ignore[attr-defined]
     for connection in made:
         connection.abandon()
     assert len(contexts) == 1
-    assert isinstance(opener._tls, ssl.SSLContext)
-
-
-def test_role_is_asked_once_for_many_connections(
-    proxy: TCPProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def questions() -> int:
-        opener = Opener(settings_for(proxy.url, ssl_disabled=True))
-        proxy.commands.clear()
-        for _ in range(3):
-            opener.open(time.monotonic() + 5).abandon()
-        return proxy.statements.count("SELECT CURRENT_ROLE()")
-
-    assert questions() == 1
-    monkeypatch.setattr("flask_mysqlpool.driver.connector.ROLE_KEPT", 0)
-    assert questions() == 3
+    assert isinstance(connector._tls, ssl.SSLContext)
 
 
 # Time limits
@@ -142,6 +127,6 @@ def test_limit_holds_and_is_lifted(raw: t.Any, proxy: TCPProxy) -> None:
 
 def test_limit_covers_the_login(proxy: TCPProxy) -> None:
     proxy.holds_new = True
-    opener = Opener(settings_for(proxy.url, ssl_disabled=True))
+    connector = Connector(settings_for(proxy.url, ssl_disabled=True))
     with pytest.raises(pymysql.err.OperationalError):
-        opener.open(time.monotonic() + 0.05)
+        connector.open(time.monotonic() + 0.05)

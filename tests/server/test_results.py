@@ -12,8 +12,8 @@ from pymysql.cursors import DictCursor
 from pymysql.cursors import SSCursor
 
 from flask_mysqlpool.driver import results
+from flask_mysqlpool.driver.session_state import IN_TRANS
 from flask_mysqlpool.driver.wire import COM_QUERY
-from flask_mysqlpool.driver.wire import IN_TRANS
 
 from ..support.driver_connections import fed
 from ..support.driver_connections import packet
@@ -66,7 +66,7 @@ def test_large_numbers_in_an_ok_packet(raw: t.Any) -> None:
     for _ in range(9):
         raw.query("INSERT INTO t (id) SELECT NULL FROM t")
     assert raw.affected_rows() == 512
-    assert raw.session_changed
+    assert raw.state.changed
 
 
 def test_columns_are_taken_apart_once_and_rightly(raw: t.Any) -> None:

@@ -24,9 +24,9 @@ def test_commands_sent_ahead_are_answered_in_order(raw: t.Any, proxy: TCPProxy) 
     proxy.commands.clear()
     queries = [b"SELECT 1", b"SELECT 2; SELECT 3", b"SET @a = 4", b"SELECT @a"]
     raw.send_ahead((COM_QUERY, sql) for sql in queries)
-    assert raw.unanswered == 4
+    assert raw.pending_replies == 4
     assert raw.read_ahead() == ((4,),)
-    assert raw.unanswered == 0
+    assert raw.pending_replies == 0
     assert [data for _, data in proxy.commands] == queries
     raw.send_ahead([(COM_RESET_CONNECTION, b""), (COM_QUERY, b"SELECT @a")])
     assert raw.read_ahead() == ((None,),)
@@ -40,7 +40,7 @@ def test_refused_command_leaves_the_rest_unanswered(raw: t.Any) -> None:
     )
     with pytest.raises(pymysql.err.ProgrammingError):
         raw.read_ahead()
-    assert raw.unanswered == 2
+    assert raw.pending_replies == 2
 
 
 def test_force_close_says_nothing(raw: t.Any, proxy: TCPProxy) -> None:
@@ -65,7 +65,7 @@ def patient(raw: t.Any) -> t.Any:
     raw._read_timeout = None
     raw.send_ahead([(COM_QUERY, b"ROLLBACK")])
     raw.read_ahead()
-    raw.unanswered = 1
+    raw.pending_replies = 1
     return raw
 
 
@@ -77,7 +77,7 @@ def test_answer_is_read_only_where_it_is_here(patient: t.Any, proxy: TCPProxy) -
     proxy.sessions[0].inject(OK)
     wait_until(lambda: not patient.quiet())
     assert patient.read_arrived()
-    assert patient.unanswered == 0
+    assert patient.pending_replies == 0
     assert patient.quiet()
 
 
@@ -91,7 +91,7 @@ def test_answer_is_left_to_the_slow_path(
         patient._write_timeout = 5.0
         patient.send_ahead([(COM_QUERY, b"ROLLBACK")])
     elif how == "two commands":
-        patient.unanswered = 2
+        patient.pending_replies = 2
     else:
         with (
             socket.socket() as plain,

@@ -6,8 +6,7 @@ import io
 import socket
 import typing as t
 
-from flask_mysqlpool.driver.connector import Opener
-from flask_mysqlpool.driver.session import Connection
+from flask_mysqlpool.driver.session import Session
 
 from .pools import settings_for
 
@@ -15,7 +14,9 @@ from .pools import settings_for
 def fed(data: bytes) -> t.Any:
     """A connection that reads ``data`` and nothing else."""
     url = "mysql://user:secret@127.0.0.1/t"
-    connection = Connection(Opener(settings_for(url)), {"ssl_disabled": True})
+    settings = settings_for(url)
+    arguments = {"ssl_disabled": True}
+    connection = Session(settings, {}, lambda create: create(), arguments)
     connection._sock, other = socket.socketpair()
     other.close()
     connection._rfile = io.BytesIO(data)

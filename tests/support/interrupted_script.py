@@ -26,7 +26,7 @@ import pymysql
 from pymysql.cursors import SSCursor
 
 from flask_mysqlpool import Pool
-from flask_mysqlpool.pool import checkout as lending
+from flask_mysqlpool.pool import checkout
 
 from .interrupted_sockets import check_sound
 from .pools import settings_for
@@ -97,7 +97,7 @@ def ping(url: str) -> Pool:
 
 def return_(url: str) -> Pool:
     """The leave-taking of a used-up connection waits for the answer to its reset."""
-    lending.FAREWELL = 30
+    checkout.QUIT_TIMEOUT = 30
     pool = pool_of(url, max_size=1, max_usage=1)
     db = pool.connection()
     execute(db, "SELECT 1")

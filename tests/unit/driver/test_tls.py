@@ -13,8 +13,7 @@ from pathlib import Path
 import pymysql
 import pytest
 
-from flask_mysqlpool.driver.connector import Opener
-from flask_mysqlpool.driver.session import Connection
+from flask_mysqlpool.driver.session import Session
 
 from ...support.certificates import make_certificate
 from ...support.pools import settings_for
@@ -33,8 +32,8 @@ class TLSLine:
         context = certificate.client_context()
         self.client = context.wrap_socket(near, server_hostname="127.0.0.1")
         server.join()
-        opener = Opener(settings_for("mysql://app@127.0.0.1/bank"))
-        self.connection = Connection(opener, {})
+        settings = settings_for("mysql://app@127.0.0.1/bank")
+        self.connection = Session(settings, {}, lambda create: create(), {})
         self.connection._sock, self.connection._current_timeout = self.client, None
         self.received = b""
         self._reader = threading.Thread(target=self._receive)

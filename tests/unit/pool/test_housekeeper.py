@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from flask_mysqlpool.pool.housekeeper import Housekeeper
-from flask_mysqlpool.pool.housekeeper import SOONEST
+from flask_mysqlpool.pool.housekeeper import MIN_PAUSE
 
 from ...support.waiting import wait_until
 
@@ -31,7 +31,7 @@ class FakePool:
         self.visits: list[float] = []
         self.error: Exception | None = None
 
-    def tend(self) -> float:
+    def maintain(self) -> float:
         self.visits.append(time.monotonic())
         if self.error is not None:
             raise self.error
@@ -57,7 +57,8 @@ def new_pool(pools: list[FakePool], pause: float = 3600.0) -> FakePool:
 
 
 def running(keeper: Housekeeper) -> bool:
-    return keeper._thread is not None and keeper._thread.is_alive()
+    thread = keeper.thread
+    return thread is not None and thread.is_alive()
 
 
 def test_watched_pool_is_called_on_at_once(pools: list[FakePool]) -> None:
@@ -91,7 +92,7 @@ def test_pool_that_wants_no_pause_keeps_no_processor_busy(
     keeper.watch(pool)
     wait_until(lambda: len(pool.visits) >= 10)
     gaps = [b - a for a, b in zip(pool.visits[1:], pool.visits[2:], strict=False)]
-    assert min(gaps) >= SOONEST / 2
+    assert min(gaps) >= MIN_PAUSE / 2
 
 
 def test_pool_in_need_is_called_on_at_once(pools: list[FakePool]) -> None:
@@ -107,20 +108,20 @@ def test_pool_in_need_is_called_on_at_once(pools: list[FakePool]) -> None:
 def test_many_calls_are_answered_by_few_visits(pools: list[FakePool]) -> None:
     keeper, pool = Housekeeper(), new_pool(pools)
     inside, go_on = threading.Event(), threading.Event()
-    tend = pool.tend
+    maintain = pool.maintain
 
-    def slow_tend() -> float:
+    def slow_maintain() -> float:
         inside.set()
         go_on.wait(10)
-        return tend()
+        return maintain()
 
-    pool.tend = slow_tend  # type: ignore[method-assign]
+    pool.maintain = slow_maintain  # type: ignore[method-assign]
     keeper.watch(pool)
     assert inside.wait(10)
     for _ in range(1000):
         pool.on_need()
     go_on.set()
-    wait_until(lambda: keeper._calls.empty() and len(pool.visits) >= 2)
+    wait_until(lambda: len(pool.visits) >= 2)
     assert len(pool.visits) <= 3
 
 
@@ -134,7 +135,7 @@ def test_error_of_one_pool_is_logged_and_stops_no_other(
         wait_until(lambda: broken.visits)
         keeper.watch(well)
         wait_until(lambda: well.visits)
-    assert "could not be tended" in caplog.text
+    assert "the maintenance of" in caplog.text
     broken.on_need()
     wait_until(lambda: len(broken.visits) > 1)
 
@@ -146,7 +147,7 @@ def test_thread_ends_with_the_last_pool_and_starts_again(
     keeper.watch(one)
     keeper.watch(two)
     wait_until(lambda: one.visits and two.visits)
-    thread = keeper._thread
+    thread = keeper.thread
     assert thread is not None and thread.daemon and thread.name == THREAD
     one.close()
     visits = len(two.visits)
@@ -159,7 +160,7 @@ def test_thread_ends_with_the_last_pool_and_starts_again(
     three = new_pool(pools)
     keeper.watch(three)
     wait_until(lambda: three.visits)
-    assert keeper._thread is not thread
+    assert keeper.thread is not thread
 
 
 def test_closed_pool_is_called_on_no_more(pools: list[FakePool]) -> None:
@@ -168,7 +169,7 @@ def test_closed_pool_is_called_on_no_more(pools: list[FakePool]) -> None:
     keeper.watch(closed)
     wait_until(lambda: closed.visits)
     closed.close()
-    wait_until(lambda: closed not in keeper._due)
+    wait_until(lambda: closed not in keeper.watched())
     visits = len(closed.visits), len(other.visits)
     other.on_need()
     wait_until(lambda: len(other.visits) > visits[1])

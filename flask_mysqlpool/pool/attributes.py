@@ -1,0 +1,91 @@
+"""What PyMySQL's connection tells without talking to the server, as a handle has it."""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Callable
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from pymysql.cursors import Cursor
+
+T = t.TypeVar("T")
+
+
+class Attribute(t.Generic[T]):
+    """An attribute of the session, read through the handle; read only."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, handle: t.Any, owner: t.Any = None) -> T:
+        if handle is None:
+            return t.cast(T, self)  # of the class, for documentation
+        value = getattr(handle.session, self._name)
+        if isinstance(value, dict):
+            value = MappingProxyType(value)
+        return t.cast(T, value)
+
+    def __set__(self, handle: t.Any, value: object) -> t.NoReturn:
+        raise AttributeError(f"{self._name} of a pooled connection is read only")
+
+
+class SessionAttributes:
+    """PyMySQL's attributes and the methods that only read.
+
+    There is no ``__getattr__()``: it would slow down every other attribute, and hide
+    typing errors from type checkers.
+    """
+
+    __slots__ = ()
+
+    autocommit_mode = Attribute[bool | None]()
+    bind_address = Attribute[str | None]()
+    charset = Attribute[str]()
+    client_flag = Attribute[int]()
+    collation = Attribute[str | None]()
+    cursorclass = Attribute[type[Cursor]]()
+    db = Attribute[bytes | None]()
+    decoders = Attribute[Mapping[int, Callable[[t.Any], t.Any]]]()
+    encoders = Attribute[Mapping[type[t.Any], Callable[..., str]]]()
+    encoding = Attribute[str]()
+    host = Attribute[str]()
+    host_info = Attribute[str]()
+    max_allowed_packet = Attribute[int]()
+    port = Attribute[int]()
+    protocol_version = Attribute[int]()
+    server_capabilities = Attribute[int]()
+    server_charset = Attribute[str]()
+    server_language = Attribute[int]()
+    server_status = Attribute[int]()
+    server_thread_id = Attribute[tuple[int, ...]]()
+    server_version = Attribute[str]()
+    sql_mode = Attribute[str | None]()
+    ssl = Attribute[bool]()
+    unix_socket = Attribute[str | None]()
+    use_unicode = Attribute[bool]()
+    user = Attribute[bytes | None]()
+
+    affected_rows = Attribute[Callable[[], int]]()
+    character_set_name = Attribute[Callable[[], str]]()
+    escape = Attribute[Callable[..., str]]()
+    get_autocommit = Attribute[Callable[[], bool]]()
+    get_host_info = Attribute[Callable[[], str]]()
+    get_proto_info = Attribute[Callable[[], int]]()
+    get_server_info = Attribute[Callable[[], str]]()
+    insert_id = Attribute[Callable[[], int]]()
+    literal = Attribute[Callable[..., str]]()
+    thread_id = Attribute[Callable[[], int]]()
+
+    Warning = Attribute[type[Exception]]()
+    Error = Attribute[type[Exception]]()
+    InterfaceError = Attribute[type[Exception]]()
+    DatabaseError = Attribute[type[Exception]]()
+    DataError = Attribute[type[Exception]]()
+    OperationalError = Attribute[type[Exception]]()
+    IntegrityError = Attribute[type[Exception]]()
+    InternalError = Attribute[type[Exception]]()
+    ProgrammingError = Attribute[type[Exception]]()
+    NotSupportedError = Attribute[type[Exception]]()
+
+    _result = Attribute[t.Any]()  # PyMySQL's cursors read it for each statement
