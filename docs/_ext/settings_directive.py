@@ -10,8 +10,8 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.typing import ExtensionMetadata
 
+from flask_mysqlpool.config.loading import PREFIX
 from flask_mysqlpool.config.settings import FIELDS
-from flask_mysqlpool.config.settings import PREFIX
 
 HEAD = """\
 .. list-table::

@@ -1,9 +1,9 @@
-"""Conversions of one configuration value each: right type out, or an error in words.
+"""Convert one configuration value each to the type of its setting, or refuse it.
 
 Values come as Python objects, or as text and JSON through
-:meth:`flask.Config.from_prefixed_env`. A value is converted where nothing of it is
-lost, and refused otherwise; none is ever adjusted. The texts complete the sentence
-"MYSQLPOOL_X must be …" and never hold the value of a secret.
+:meth:`flask.Config.from_prefixed_env`. A value is converted if nothing is lost by it,
+and refused otherwise. It is never adjusted. The text of an error completes the sentence
+"MYSQLPOOL_X must be …" and never contains the value, which may be a secret.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from pymysql.charset import charset_by_name
 Convert = Callable[[t.Any], t.Any]
 
 
-class Unfit(Exception):
-    """The value does not fit; the text says what would."""
+class ConversionError(Exception):
+    """A value cannot be converted. The text says which values can."""
 
 
 def text(value: t.Any) -> str:
-    """Text; a whole number too, since JSON makes one of the text ``12345``."""
+    """Convert to text. A whole number is text too: JSON reads ``12345`` as a number."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise Unfit("text (in an environment variable within double quotes)")
+    raise ConversionError("text (in an environment variable within double quotes)")
 
 
 def key_text(value: t.Any) -> str | bytes:
@@ -40,7 +40,7 @@ def key_text(value: t.Any) -> str | bytes:
 
 
 def secret(value: t.Any) -> str | Callable[[], str]:
-    """Text, or a callable that is asked for it at each connect."""
+    """Convert to text, or keep a callable, which is called at each connect."""
     return t.cast(Callable[[], str], value) if callable(value) else text(value)
 
 
@@ -53,7 +53,7 @@ def flag(value: t.Any) -> bool:
         return False
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
-    raise Unfit("true or false")
+    raise ConversionError("true or false")
 
 
 def flag_or_none(value: t.Any) -> bool | None:
@@ -71,15 +71,15 @@ def whole(low: int, high: int | None = None) -> Convert:
         except ValueError:
             number = None
         if number is None or isinstance(value, bool) or number < low:
-            raise Unfit(wanted)
+            raise ConversionError(wanted)
         if high is not None and number > high:
-            raise Unfit(wanted)
+            raise ConversionError(wanted)
         return number
 
     return convert
 
 
-A_YEAR = 31_536_000  # PyMySQL's limit too; clocks and sockets end not far above
+A_YEAR = 31_536_000  # also PyMySQL's limit; clocks and sockets allow little more
 
 
 def seconds(*, above: bool = False) -> Convert:
@@ -90,10 +90,10 @@ def seconds(*, above: bool = False) -> Convert:
             number = float(value) if isinstance(value, (str, int, float)) else math.nan
         except (ValueError, OverflowError):
             number = math.nan
-        if isinstance(value, bool) or not 0 <= number <= A_YEAR:  # nan is not
-            raise Unfit(wanted)
+        if isinstance(value, bool) or not 0 <= number <= A_YEAR:  # false for NaN
+            raise ConversionError(wanted)
         if above and number == 0:
-            raise Unfit(wanted)
+            raise ConversionError(wanted)
         return number
 
     return convert
@@ -102,7 +102,7 @@ def seconds(*, above: bool = False) -> Convert:
 def one_of(*choices: str) -> Convert:
     def convert(value: t.Any) -> str:
         if value not in choices:
-            raise Unfit(f"one of {', '.join(choices)}")
+            raise ConversionError(f"one of {', '.join(choices)}")
         return t.cast(str, value)
 
     return convert
@@ -112,12 +112,14 @@ def statements(value: t.Any) -> tuple[str, ...]:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if all(isinstance(item, str) for item in value):
             return tuple(value)
-    raise Unfit("a list of SQL statements, such as [\"SET time_zone = '+00:00'\"]")
+    raise ConversionError(
+        "a list of SQL statements, such as [\"SET time_zone = '+00:00'\"]"
+    )
 
 
 def mapping(value: t.Any) -> Mapping[t.Any, t.Any]:
     if not isinstance(value, Mapping):
-        raise Unfit("a mapping")
+        raise ConversionError("a mapping")
     return value
 
 
@@ -126,28 +128,28 @@ def tls(value: t.Any) -> ssl.SSLContext | Mapping[str, t.Any]:
         return value
     if isinstance(value, Mapping):
         return value
-    raise Unfit("an ssl.SSLContext or a mapping of TLS options")
+    raise ConversionError("an ssl.SSLContext or a mapping of TLS options")
 
 
 def file(value: t.Any) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else text(value)
     path = os.path.expanduser(str(path))
     if not os.path.isfile(path):
-        raise Unfit("the path of a file that exists")
+        raise ConversionError("the path of a file that exists")
     return path
 
 
 def folder(value: t.Any) -> str:
     path = os.fspath(value) if isinstance(value, os.PathLike) else text(value)
     if not os.path.isabs(path):
-        raise Unfit("an absolute path")
+        raise ConversionError("an absolute path")
     return str(path)
 
 
 def charset(value: t.Any) -> str:
     name = text(value)
     if charset_by_name(name) is None:
-        raise Unfit("a character set that PyMySQL knows, such as utf8mb4")
+        raise ConversionError("a character set that PyMySQL knows, such as utf8mb4")
     return name
 
 
@@ -159,4 +161,6 @@ def cursor_class(value: t.Any) -> type[cursors.Cursor]:
         return t.cast("type[cursors.Cursor]", getattr(cursors, value))
     if isinstance(value, type) and issubclass(value, cursors.Cursor):
         return value
-    raise Unfit(f"a subclass of pymysql.cursors.Cursor or one of {', '.join(CURSORS)}")
+    raise ConversionError(
+        f"a subclass of pymysql.cursors.Cursor or one of {', '.join(CURSORS)}"
+    )

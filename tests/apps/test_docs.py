@@ -17,8 +17,8 @@ import flask_mysqlpool
 from flask_mysqlpool import get_db
 from flask_mysqlpool import PoolTimeout
 from flask_mysqlpool.cli.commands import pool_cli
+from flask_mysqlpool.config.loading import PREFIX
 from flask_mysqlpool.config.settings import FIELDS
-from flask_mysqlpool.config.settings import PREFIX
 
 from ..support.flask_apps import MakeApp
 

@@ -1,0 +1,204 @@
+"""Reads the settings of all pools from the ``MYSQLPOOL_`` keys of a configuration.
+
+A key wins over the same setting in a URL. A bind wins over the plain keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing as t
+from collections.abc import Callable
+from collections.abc import Mapping
+
+from ..errors import ConfigError
+from .converters import ConversionError
+from .url import url_parts
+
+if t.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+PREFIX = "MYSQLPOOL_"
+
+_S = t.TypeVar("_S", bound="DataclassInstance")
+_Fields = Mapping[str, "dataclasses.Field[t.Any]"]
+_Key = Callable[[str], str]  # returns the key of the setting with this name
+
+_TCP = {"host", "port"}
+_UNIX = {"unix_socket"}
+_TLS_CONTEXT = {"ssl"}
+_TLS_KEYS = (
+    "ssl_ca",
+    "ssl_cert",
+    "ssl_key",
+    "ssl_verify_cert",
+    "ssl_verify_identity",
+)
+# A bind that sets one of the two does not take the other from the plain keys.
+_ALTERNATIVES = ((_TCP, _UNIX), (_TLS_CONTEXT, {*_TLS_KEYS}))
+
+
+def load_settings(
+    config: Mapping[str, t.Any], settings_class: type[_S]
+) -> dict[str, _S]:
+    """Read and check all ``MYSQLPOOL_`` keys; return the settings by bind name.
+
+    :param settings_class: a dataclass with a field for each setting. It is passed in
+        because it offers this function as its own ``from_config``.
+    :raise ConfigError: a key is unknown or its value wrong; the text names it.
+    """
+    fields = {field.name: field for field in dataclasses.fields(settings_class)}
+    plain = {
+        key.removeprefix(PREFIX).lower(): value
+        for key, value in config.items()
+        if key.startswith(PREFIX)
+    }
+    binds = plain.pop("binds", None)
+    base = _Layer(fields, _plain_key)
+    base.read(plain)
+    settings = {"default": settings_class(**base.checked_values())}
+    for name, values in _checked_binds(binds).items():
+        bind = _Layer(fields, _key_in_bind(name), bind=True)
+        bind.read(values)
+        settings[name] = settings_class(**bind.over(base).checked_values())
+    return settings
+
+
+class _Layer:
+    """The settings that are given in one place: in the plain keys, or in one bind."""
+
+    def __init__(self, fields: _Fields, key: _Key, bind: bool = False) -> None:
+        self._fields = fields
+        self._key = key
+        self._bind = bind
+        self._values: dict[str, t.Any] = {}
+        self._keys: dict[str, str] = {}  # of each value, for errors
+
+    def read(self, values: Mapping[str, t.Any]) -> None:
+        """Convert the values and keep them.
+
+        :raise ConfigError: a name is unknown, a value is wrong, or two servers are
+            named.
+        """
+        if values.get("url") is not None:
+            self._read_url(values["url"])
+        for name, value in values.items():
+            if name != "url":
+                self._set(name, value, self._key)
+        over_tcp, over_unix = _TCP & self._values.keys(), _UNIX & self._values.keys()
+        if over_tcp and over_unix:
+            one, other = min(over_tcp), min(over_unix)
+            raise ConfigError(
+                f"{self._keys[one]} and {self._keys[other]} name two different"
+                " servers: keep host and port, or the socket"
+            )
+
+    def over(self, base: _Layer) -> _Layer:
+        """Return this layer, with what it does not set taken from ``base``."""
+        dropped = set[str]()
+        for one, other in _ALTERNATIVES:
+            if one & self._values.keys():
+                dropped |= other
+            if other & self._values.keys():
+                dropped |= one
+        if self._values.get("ssl_disabled"):
+            dropped |= {*_TLS_CONTEXT, *_TLS_KEYS}
+        merged = _Layer(self._fields, self._key)
+        merged._values = {
+            name: value for name, value in base._values.items() if name not in dropped
+        } | self._values
+        merged._keys = base._keys | self._keys
+        return merged
+
+    def checked_values(self) -> dict[str, t.Any]:
+        """Return the values that are set.
+
+        :raise ConfigError: two of them contradict each other.
+        """
+        min_size, max_size = self._value("min_size"), self._value("max_size")
+        if min_size > max_size:
+            raise ConfigError(
+                f"{self._key_of('min_size')} is {min_size}, which is more than"
+                f" {self._key_of('max_size')}, {max_size}"
+            )
+        if self._value("ssl_disabled"):
+            for name in (*_TLS_CONTEXT, *_TLS_KEYS):
+                if self._value(name):
+                    raise ConfigError(
+                        f"{self._key_of('ssl_disabled')} is true, but"
+                        f" {self._key_of(name)} asks for TLS: keep one of them"
+                    )
+        for name in _TLS_KEYS:
+            if self._value("ssl") and self._value(name):
+                raise ConfigError(
+                    f"{self._key_of('ssl')} replaces the single keys, so"
+                    f" {self._key_of(name)} would be lost: keep one of them"
+                )
+        return self._values
+
+    def _read_url(self, url: t.Any) -> None:
+        key = self._key("url")
+        for name, value in url_parts(url, key).items():
+            self._set(name, value, lambda name: f"{name} in {key}")
+
+    def _set(self, name: str, value: t.Any, key: _Key) -> None:
+        field = self._fields.get(name)
+        if field is None or name == "url":
+            raise ConfigError(f"{key(name)} is not a setting{self._hint(name, key)}")
+        if self._bind and field.metadata.get("app_wide"):
+            raise ConfigError(
+                f"{key(name)} is one setting for all binds: use {_plain_key(name)}"
+            )
+        if value is None and field.default is None:
+            return
+        try:
+            self._values[name] = field.metadata["convert"](value)
+        except ConversionError as error:
+            shown = "" if field.metadata.get("secret") else f", not {value!r}"
+            raise ConfigError(f"{key(name)} must be {error}{shown}") from None
+        self._keys[name] = key(name)
+
+    def _hint(self, name: str, key: _Key) -> str:
+        """Return the nearest setting as a question, or nothing."""
+        known = [*self._fields, "binds"] if key is _plain_key else [*self._fields]
+        known = [other for other in known if other != name]
+        nearest = difflib.get_close_matches(str(name).lower(), known, n=1)
+        return f"; did you mean {key(nearest[0])}?" if nearest else ""
+
+    def _value(self, name: str) -> t.Any:
+        return self._values.get(name, self._fields[name].default)
+
+    def _key_of(self, name: str) -> str:
+        return self._keys.get(name) or self._key(name)
+
+
+def _plain_key(name: str) -> str:
+    return f"{PREFIX}{name.upper()}"
+
+
+def _key_in_bind(bind: str) -> _Key:
+    return lambda name: f'{PREFIX}BINDS["{bind}"]["{name}"]'
+
+
+def _checked_binds(binds: t.Any) -> Mapping[str, Mapping[str, t.Any]]:
+    if binds is None:
+        return {}
+    if not isinstance(binds, Mapping):
+        raise ConfigError(
+            f"{PREFIX}BINDS must be a mapping of bind names to settings, such as"
+            ' {"reports": {"host": "replica"}}'
+        )
+    for name, values in binds.items():
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"{PREFIX}BINDS has a bind whose name is not text")
+        if name == "default":
+            raise ConfigError(
+                f'{PREFIX}BINDS must not hold "default": that bind is made of the'
+                f" plain {PREFIX} keys"
+            )
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f'{PREFIX}BINDS["{name}"] must be a mapping of settings, such as'
+                ' {"host": "replica", "max_size": 4}'
+            )
+    return binds
