@@ -22,7 +22,7 @@ from .errors import NotInitializedError
 from .pool.counters import MAX_ENDPOINTS
 from .pool.pool import Pool
 from .pool.pooled_connection import PooledConnection
-from .stats.holders import spots
+from .stats.holders import capture_stack
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def get_db(bind: str = "default") -> PooledConnection:
     if db is not None and not db.returned:
         return db
     pool = _pool(context.app, bind)
-    stack = spots(sys._getframe(1), FRAMES_NOTED, _DISPATCH)
+    stack = capture_stack(sys._getframe(1), FRAMES_NOTED, _DISPATCH)
     with lent.locks.get(bind) or lent.locks.setdefault(bind, threading.RLock()):
         db = lent.by_bind.get(bind)
         if db is None or db.returned:  # no other thread was faster

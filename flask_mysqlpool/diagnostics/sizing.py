@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from ..stats.readings import Histogram
+from ..stats.histogram import Histogram
 from ..stats.readings import PoolStats
 
 

@@ -13,7 +13,7 @@ from enum import Enum
 
 from ..config.settings import Settings
 from ..control.server import Pools
-from ..stats.readings import Histogram
+from ..stats.histogram import Histogram
 from ..stats.readings import PoolStats
 
 POOL_NAME = "db.client.connection.pool.name"

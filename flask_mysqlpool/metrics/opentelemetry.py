@@ -18,7 +18,7 @@ from flask import Flask
 
 from ..context import pools_of
 from ..pool.pool import Pool
-from ..stats.readings import Histogram
+from ..stats.histogram import Histogram
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS
 from .conventions import duration

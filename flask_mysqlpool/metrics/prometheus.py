@@ -18,7 +18,7 @@ from ..context import pools_of
 from ..control.commands import ask_stats
 from ..control.commands import merged
 from ..control.server import Reply
-from ..stats.readings import Histogram
+from ..stats.histogram import Histogram
 from ..stats.readings import PoolStats
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS

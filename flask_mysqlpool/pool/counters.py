@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from ..stats.histogram import Histogram
 from ..stats.readings import EndpointStats
-from ..stats.readings import Histogram
 from ..stats.readings import PoolStats
 from .entry import PoolEntry
 

@@ -8,7 +8,7 @@ import typing as t
 from collections.abc import Callable
 
 from ..config.settings import Settings
-from ..stats.holders import Spot
+from ..stats.holders import StackEntry
 
 EXPIRY_JITTER = 0.1  # lifetimes end up to this share early
 READ_ONLY_PAUSE = 1.0  # seconds between two retirements because of a read-only server
@@ -61,7 +61,7 @@ class PoolEntry:
         self.waited = 0.0  # seconds until the connection was lent
         self.holder = ""
         self.thread: threading.Thread | None = None
-        self.stack: tuple[Spot, ...] = ()  # of the checkout, innermost first
+        self.stack: tuple[StackEntry, ...] = ()  # of the checkout, innermost first
 
 
 class ExpiryPolicy:

@@ -7,9 +7,9 @@ import typing as t
 
 from ..driver.session_state import NO_BACKSLASH_ESCAPES
 from ..driver.statements import without_values
-from ..stats.holders import described
+from ..stats.holders import current_stack
+from ..stats.holders import format_stack
 from ..stats.holders import Holder
-from ..stats.holders import standing
 from ..stats.holders import thread_name
 from .entry import PoolEntry
 
@@ -39,8 +39,8 @@ def holder_of(entry: PoolEntry, now: float, stacks: bool) -> Holder:
         statement=without_values(statement, backslashes),
         in_transaction=session.in_transaction,
         connection_id=t.cast(int, session.thread_id()),
-        taken=described(entry.stack),
-        stands=standing(entry.thread) if stacks else [],
+        taken=format_stack(entry.stack),
+        stands=current_stack(entry.thread) if stacks else [],
     )
 
 

@@ -27,7 +27,7 @@ from ..driver.connector import Connector
 from ..errors import ConfigError
 from ..errors import PoolError
 from ..stats.holders import Holder
-from ..stats.holders import Spot
+from ..stats.holders import StackEntry
 from ..stats.readings import PoolStats
 from .checkout import Checkout
 from .circuit_breaker import CircuitBreaker
@@ -123,7 +123,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         timeout: float | None = None,
         *,
         holder: str = "",
-        stack: tuple[Spot, ...] = (),
+        stack: tuple[StackEntry, ...] = (),
         shareable: bool = False,
     ) -> PooledConnection:
         """Lend a connection.
@@ -146,7 +146,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             check_timeout(timeout)
         if self._pid != getpid():
             self._start_over()
-        if not stack:  # this is the hot path: spots() would walk further up
+        if not stack:  # this is the hot path: capture_stack() would walk further up
             frame = _getframe(1)
             stack = ((frame.f_code, frame.f_lasti),)
         if not holder and self.name_holder is not None:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 from ..errors import PoolClosed
 from ..errors import PoolFull
-from ..stats.holders import Spot
+from ..stats.holders import StackEntry
 from ..stats.readings import PoolStats
 from .counters import Counters
 from .dropped import Dropped
@@ -110,7 +110,7 @@ class Slots:
         now: float,
         holder: str,
         thread: threading.Thread | None,
-        stack: tuple[Spot, ...],
+        stack: tuple[StackEntry, ...],
     ) -> PooledConnection | Reservation | Waiter:
         """Lend an idle connection, or reserve a place, or enter the queue.
 
@@ -168,7 +168,7 @@ class Slots:
         now: float,
         holder: str,
         thread: threading.Thread | None,
-        stack: tuple[Spot, ...],
+        stack: tuple[StackEntry, ...],
     ) -> PooledConnection:
         self._checkouts = checkout_id = self._checkouts + 1
         entry.uses += 1

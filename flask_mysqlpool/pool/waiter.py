@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from weakref import ref
 
-from ..stats.holders import Spot
+from ..stats.holders import StackEntry
 
 
 class Request(t.NamedTuple):
@@ -23,7 +23,7 @@ class Request(t.NamedTuple):
     since: float
     holder: str
     thread: threading.Thread | None
-    stack: tuple[Spot, ...]  # innermost first
+    stack: tuple[StackEntry, ...]  # innermost first
 
 
 class Reservation:

@@ -1,7 +1,7 @@
-"""Who holds a connection, where it was taken and where its holder stands now.
+"""Who holds a connection, where it was checked out, and the holder's current stack.
 
-The rule of this room: it reads what is there, when it is asked; a checkout only notes
-the code that it came from.
+A checkout only keeps code objects and instruction numbers. Text is made of them when
+somebody asks.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from types import CodeType
 from types import FrameType
 
-Spot = tuple[CodeType, int]  # and the instruction in it
+StackEntry = tuple[CodeType, int]  # a frame's code, and its current instruction
 
-DEEPEST_STACK = 200  # frames that are looked at
+MAX_FRAMES = 200  # of a stack that is captured
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _LIBRARIES = tuple(
@@ -26,18 +26,19 @@ _LIBRARIES = tuple(
     for name, path in sysconfig.get_paths().items()
     if name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-_STARTED_IN = os.path.abspath(os.curdir)  # later it may be gone
+_STARTED_IN = os.path.abspath(os.curdir)  # it may be deleted later
 _DEBIAN = f"{os.sep}dist-packages{os.sep}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Holder:
-    """A connection that is lent, and who holds it.
+    """A connection that is checked out, and who holds it.
 
-    ``holder`` is the endpoint with its method, the command, or what
-    ``pool.connection()`` was told. ``statement`` is the last one that was executed,
-    without the values in it. The stacks have the application's frames only, outermost
-    first; ``stands`` is empty where it is not known.
+    ``holder`` is the endpoint with its method, the command, or the ``holder`` that was
+    passed to ``pool.connection()``. ``statement`` is the last one that was executed,
+    without the values in it. ``taken`` is the stack of the checkout, ``stands`` the
+    holder's current stack, empty if it was not asked for or is not known. Both have
+    the application's frames only, outermost first.
     """
 
     seconds: float
@@ -57,56 +58,58 @@ class Holder:
         return cls(**{f.name: packed[f.name] for f in dataclasses.fields(cls)})
 
 
-def spots(
-    frame: FrameType | None, most: int = DEEPEST_STACK, end: CodeType | None = None
-) -> tuple[Spot, ...]:
-    """Return where a frame and those that called it stand, innermost first.
+def capture_stack(
+    frame: FrameType | None, limit: int = MAX_FRAMES, end: CodeType | None = None
+) -> tuple[StackEntry, ...]:
+    """Return the stack of a frame, innermost first.
 
-    :param end: the code whose frame is not of interest any more.
+    :param limit: capture so many frames at most.
+    :param end: stop before the frame that runs this code.
     """
-    found: list[Spot] = []
-    for _ in range(most):
+    stack: list[StackEntry] = []
+    for _ in range(limit):
         if frame is None or (code := frame.f_code) is end:
             break
-        found.append((code, frame.f_lasti))
+        stack.append((code, frame.f_lasti))
         frame = frame.f_back
-    return tuple(found)
+    return tuple(stack)
 
 
-def described(stack: Iterable[Spot]) -> list[str]:
-    """Return the application's frames of a stack in words, outermost first; all where
-    none is the application's.
+def format_stack(stack: Iterable[StackEntry]) -> list[str]:
+    """Return a line of text for each of the application's frames, outermost first; for
+    all frames if none is the application's.
     """
     stack = list(stack)
-    ours = [spot for spot in stack if _is_of_application(spot[0].co_filename)]
-    return [_in_words(spot) for spot in reversed(ours or stack)]
+    shown = [entry for entry in stack if _is_of_application(entry[0].co_filename)]
+    return [_format_entry(entry) for entry in reversed(shown or stack)]
 
 
-def standing(thread: threading.Thread | None) -> list[str]:
-    """Return where a thread stands now, in words; nothing where it has ended, and
-    where that is not known, as of a greenlet.
+def current_stack(thread: threading.Thread | None) -> list[str]:
+    """Return the current stack of a thread as text; nothing if it has ended or its
+    stack is not known, as for a greenlet.
     """
     if thread is None or not thread.is_alive():
         return []
-    return described(spots(sys._current_frames().get(t.cast(int, thread.ident))))
+    frame = sys._current_frames().get(t.cast(int, thread.ident))
+    return format_stack(capture_stack(frame))
 
 
 def thread_name(thread: threading.Thread | None) -> str:
-    """Return the name of a thread, and whether it has ended."""
+    """Return the name of a thread, with a note if it has ended."""
     if thread is None:
         return "unknown"
     return thread.name if thread.is_alive() else f"{thread.name} (ended)"
 
 
 def _is_of_application(path: str) -> bool:
-    if path.startswith("<"):  # of no file
+    if path.startswith("<"):  # code without a file, such as <string>
         return False
     path = os.path.join(_STARTED_IN, path)
     return not path.startswith((_PACKAGE, *_LIBRARIES)) and _DEBIAN not in path
 
 
-def _in_words(spot: Spot) -> str:
-    code, instruction = spot
+def _format_entry(entry: StackEntry) -> str:
+    code, instruction = entry
     path = code.co_filename
     inside = os.path.join(_STARTED_IN, "")
     if path.startswith(inside):

@@ -1,134 +1,31 @@
-"""Plain numbers about a pool: what is counted, read and merged over processes."""
+"""Numbers about pools, as they are read, sent as JSON and merged over processes."""
 
 from __future__ import annotations
 
 import dataclasses
 import typing as t
+from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
+
+from .histogram import Histogram
+
+Convert = Callable[[Histogram], t.Any]
 
 _R = t.TypeVar("_R", bound="Reading")
 _P = t.TypeVar("_P", bound="PoolStats")
 
-# Eight buckets to each power of two: a percentile is off by 1/16 at most.
-_SIZE = 304  # enough for 2**40 microseconds, twelve days; what is longer counts as that
-
-
-class Histogram:
-    """Durations in buckets of fixed, known width. The buckets are the same in every
-    process, so that histograms add up without loss.
-    """
-
-    __slots__ = ("counts", "max")
-
-    def __init__(self) -> None:
-        self.counts = [0] * _SIZE
-        self.max = 0.0
-
-    def add(self, seconds: float) -> None:
-        micros = int(seconds * 1_000_000)
-        if micros < 16:
-            self.counts[micros] += 1
-        else:
-            shift = micros.bit_length() - 4
-            index = (shift << 3) + (micros >> shift)
-            self.counts[index if index < _SIZE else -1] += 1
-        if seconds > self.max:
-            self.max = seconds
-
-    def merge(self, other: Histogram) -> None:
-        for index, count in enumerate(other.counts):
-            if count:
-                self.counts[index] += count
-        self.max = max(self.max, other.max)
-
-    def copy(self) -> Histogram:
-        histogram = Histogram()
-        histogram.counts = self.counts[:]
-        histogram.max = self.max
-        return histogram
-
-    @property
-    def count(self) -> int:
-        """How many durations there are."""
-        return sum(self.counts)
-
-    @property
-    def sum(self) -> float:
-        """All durations added up, in seconds, with an error of 1/16 at most."""
-        middles = (_middle(i) * count for i, count in enumerate(self.counts) if count)
-        return sum(middles) / 1_000_000
-
-    @property
-    def mean(self) -> float:
-        """Their mean, in seconds, with an error of 1/16 at most; 0 of none."""
-        return self.sum / max(1, self.count)
-
-    def buckets(self) -> Iterator[tuple[float, int]]:
-        """Yield each bucket that has something in it: its end, in seconds, which is
-        no more in it, and how many durations are.
-        """
-        for index, count in enumerate(self.counts):
-            if count:
-                yield _start(index + 1) / 1_000_000, count
-
-    def percentile(self, share: float) -> float:
-        """Return the duration that ``share`` (0 to 1) of all do not exceed, in
-        seconds, with an error of 1/16 at most; 0 where there are none.
-        """
-        wanted = share * sum(self.counts)
-        seen = 0
-        for index, count in enumerate(self.counts):
-            seen += count
-            if count and seen >= wanted:
-                return min(_middle(index) / 1_000_000, self.max)
-        return 0.0
-
-    def summary(self) -> dict[str, float]:
-        return {
-            "p50": round(self.percentile(0.50), 6),
-            "p99": round(self.percentile(0.99), 6),
-            "max": round(self.max, 6),
-        }
-
-    def pack(self) -> dict[str, t.Any]:
-        """Return a short form for :meth:`unpack`."""
-        filled = {str(i): count for i, count in enumerate(self.counts) if count}
-        return {"counts": filled, "max": self.max}
-
-    @classmethod
-    def unpack(cls, packed: dict[str, t.Any]) -> Histogram:
-        histogram = cls()
-        for index, count in packed["counts"].items():
-            histogram.counts[int(index)] = int(count)
-        histogram.max = float(packed["max"])
-        return histogram
-
-
-def _start(index: int) -> int:
-    """Return where a bucket begins, in microseconds."""
-    if index < 16:
-        return index
-    shift = (index >> 3) - 1
-    return ((index & 7) + 8) << shift
-
-
-def _middle(index: int) -> float:
-    """Return the middle of a bucket, in microseconds."""
-    return index if index < 16 else (_start(index) + _start(index + 1)) / 2
-
 
 @dataclasses.dataclass
 class Reading:
-    """Numbers that add up over processes and go from one to another as JSON."""
+    """Numbers that can be merged with those of other processes, and sent as JSON."""
 
     def as_dict(self) -> dict[str, t.Any]:
         """Return the numbers for people and JSON: percentiles for histograms."""
-        return self._as_dict(Histogram.summary)
+        return self.numbers(Histogram.summary)
 
     def pack(self) -> dict[str, t.Any]:
-        """Return all there is, for :meth:`unpack` in another process."""
-        return self._as_dict(Histogram.pack)
+        """Return the numbers without loss, for :meth:`unpack` in another process."""
+        return self.numbers(Histogram.pack)
 
     @classmethod
     def unpack(cls: type[_R], packed: dict[str, t.Any]) -> _R:
@@ -142,8 +39,8 @@ class Reading:
         return reading
 
     def add(self: _R, other: _R) -> None:
-        """Add another reading: counts are added up, histograms merged, of durations
-        the longest is kept.
+        """Add another reading: add counts up, merge histograms, keep the longest
+        duration.
         """
         for field in dataclasses.fields(self):
             mine, its = getattr(self, field.name), getattr(other, field.name)
@@ -157,12 +54,13 @@ class Reading:
             elif isinstance(mine, int):
                 setattr(self, field.name, mine + its)
 
-    def _as_dict(self, histogram: t.Callable[[Histogram], t.Any]) -> dict[str, t.Any]:
+    def numbers(self, convert: Convert) -> dict[str, t.Any]:
+        """Return the numbers by name, each histogram as ``convert`` makes it."""
         numbers: dict[str, t.Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Histogram):
-                value = histogram(value)
+                value = convert(value)
             elif isinstance(value, float):
                 value = round(value, 6)
             numbers[field.name] = value
@@ -171,9 +69,9 @@ class Reading:
 
 @dataclasses.dataclass
 class EndpointStats(Reading):
-    """What one endpoint, command or other holder did with a pool.
+    """The checkouts of one endpoint, command or other holder.
 
-    The histograms have the checkouts that came back, ``checkouts`` all.
+    ``checkouts`` counts all of them, the histograms only those that have ended.
     """
 
     checkouts: int = 0
@@ -194,10 +92,10 @@ class EndpointStats(Reading):
 class PoolStats(Reading):
     """A reading of one pool, or of several that were merged.
 
-    ``size`` is ``in_use`` + ``idle`` + the connections that are being opened. The
-    counters start with the process, the histograms too. Durations are in seconds.
-    ``queued`` counts the checkouts that found no place free, ``exhausted_ago`` tells
-    when the last one did; ``leaks`` counts the leak reports.
+    ``size`` is ``in_use`` + ``idle`` + the connections that are being opened. Counters
+    and histograms start at 0 with the process. Durations are in seconds. ``queued``
+    counts the checkouts that found no connection free, ``exhausted_ago`` is the time
+    since the last of them; ``leaks`` counts the leak reports.
     """
 
     size: int = 0
@@ -229,7 +127,7 @@ class PoolStats(Reading):
 
     @classmethod
     def merged(cls, readings: Iterable[PoolStats]) -> PoolStats:
-        """Return the sum: counts added up, histograms merged, the oldest kept."""
+        """Return the total of several readings, as :meth:`add` makes it."""
         total = cls()
         for reading in readings:
             total.add(reading)
@@ -245,9 +143,9 @@ class PoolStats(Reading):
         known = [moment for moment in moments if moment is not None]
         self.exhausted_ago = min(known, default=None)
 
-    def _as_dict(self, histogram: t.Callable[[Histogram], t.Any]) -> dict[str, t.Any]:
-        numbers = super()._as_dict(histogram)
+    def numbers(self, convert: Convert) -> dict[str, t.Any]:
+        numbers = super().numbers(convert)
         numbers["endpoints"] = {
-            name: each._as_dict(histogram) for name, each in self.endpoints.items()
+            name: each.numbers(convert) for name, each in self.endpoints.items()
         }
         return numbers

@@ -33,7 +33,7 @@ from flask_mysqlpool.metrics.conventions import counts_within_bounds
 from flask_mysqlpool.metrics.conventions import pool_names
 from flask_mysqlpool.metrics.opentelemetry import instrument
 from flask_mysqlpool.metrics.prometheus import PoolCollector
-from flask_mysqlpool.stats.readings import Histogram
+from flask_mysqlpool.stats.histogram import Histogram
 
 from ..support.flask_apps import MakeApp
 from ..support.runtime_folders import short_folder

@@ -19,10 +19,10 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolFull
-from flask_mysqlpool.stats.holders import described
+from flask_mysqlpool.stats.holders import capture_stack
+from flask_mysqlpool.stats.holders import current_stack
+from flask_mysqlpool.stats.holders import format_stack
 from flask_mysqlpool.stats.holders import Holder
-from flask_mysqlpool.stats.holders import spots
-from flask_mysqlpool.stats.holders import standing
 from flask_mysqlpool.stats.holders import thread_name
 
 from ..support.flask_apps import MakeApp
@@ -180,14 +180,14 @@ def test_ended_thread_stands_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     thread.join()
     # Its number may be another's by now.
     monkeypatch.setattr(thread, "_ident", threading.get_ident())
-    assert standing(thread) == []
+    assert current_stack(thread) == []
     assert thread_name(thread) == "leaker (ended)"
 
 
 def test_stack_without_the_application_is_shown_whole() -> None:
-    assert described(spots(None)) == []
+    assert format_stack(capture_stack(None)) == []
     code = json.loads.__code__
-    outer, inner = described([(code, 0), (json.dumps.__code__, 0)])
+    outer, inner = format_stack([(code, 0), (json.dumps.__code__, 0)])
     assert outer.endswith("in dumps")
     assert inner.endswith(f"json/__init__.py:{code.co_firstlineno} in loads")
 

@@ -9,8 +9,8 @@ import random
 
 import pytest
 
+from flask_mysqlpool.stats.histogram import Histogram
 from flask_mysqlpool.stats.readings import EndpointStats
-from flask_mysqlpool.stats.readings import Histogram
 from flask_mysqlpool.stats.readings import PoolStats
 
 SHARES = (0.0, 0.01, 0.5, 0.9, 0.99, 1.0)
@@ -68,6 +68,12 @@ def test_what_lasts_longer_than_the_last_bucket_counts_in_it(seconds: float) -> 
     assert histogram.max == seconds
     assert sum(histogram.counts) == 2
     assert 0.9 * TWELVE_DAYS < histogram.percentile(1) <= seconds
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.000_003, -1e300])
+def test_negative_duration_counts_as_none(seconds: float) -> None:
+    histogram = filled([seconds])
+    assert (histogram.counts, histogram.max) == (filled([0.0]).counts, 0.0)
 
 
 @pytest.mark.parametrize("seed", range(20))
