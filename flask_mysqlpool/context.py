@@ -16,12 +16,12 @@ from flask import Flask
 from flask import request
 from flask.globals import app_ctx
 
-from .control.server import Pools
-from .control.server import runtime_folder
+from .control.runtime_dir import runtime_folder
 from .errors import NotInitializedError
 from .pool.counters import MAX_ENDPOINTS
 from .pool.pool import Pool
 from .pool.pooled_connection import PooledConnection
+from .pool.pools import Pools
 from .stats.holders import capture_stack
 
 logger = logging.getLogger(__name__)

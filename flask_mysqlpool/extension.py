@@ -18,12 +18,12 @@ from .context import EXTENSION
 from .context import holder_name
 from .context import return_all
 from .control.commands import answer
+from .control.runtime_dir import runtime_folder
 from .control.server import Control
-from .control.server import Pools
-from .control.server import runtime_folder
 from .errors import PoolError
 from .pool.housekeeper import housekeeper
 from .pool.pool import Pool
+from .pool.pools import Pools
 
 
 class MySQLPool:

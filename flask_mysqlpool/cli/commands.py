@@ -8,6 +8,7 @@ import json
 import sys
 import typing as t
 from collections.abc import Callable
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 
@@ -23,13 +24,12 @@ from rich.text import Text
 
 from ..context import folder_of
 from ..context import pools_of
-from ..control.commands import ask_holders
-from ..control.commands import ask_recycle
-from ..control.commands import ask_resize
-from ..control.commands import ask_stats
-from ..control.commands import merged
-from ..control.server import Pools
-from ..control.server import Reply
+from ..control.client import ask_holders
+from ..control.client import ask_recycle
+from ..control.client import ask_resize
+from ..control.client import ask_stats
+from ..control.client import merged
+from ..control.client import Reply
 from ..diagnostics.checks import examine
 from ..diagnostics.server_info import ServerView
 from ..diagnostics.server_info import view_servers
@@ -244,7 +244,7 @@ def config(as_json: bool) -> None:
         _console().print(report.settings_table(name, values))
 
 
-def _chosen(pools: Pools, bind: str | None) -> list[str]:
+def _chosen(pools: Collection[str], bind: str | None) -> list[str]:
     if bind is not None and bind not in pools:
         raise click.BadParameter(
             f"there is no bind {bind!r}, only {', '.join(map(repr, pools))}",

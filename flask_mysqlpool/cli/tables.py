@@ -20,7 +20,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from ..control.server import Reply
+from ..control.client import Reply
 from ..diagnostics.checks import Finding
 from ..stats.holders import Holder
 from ..stats.readings import EndpointStats

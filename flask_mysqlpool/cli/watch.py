@@ -18,8 +18,8 @@ from rich.console import ConsoleOptions
 from rich.console import RenderResult
 from rich.text import Text
 
-from ..control.commands import merged
-from ..control.server import Reply
+from ..control.client import merged
+from ..control.client import Reply
 from ..stats.readings import PoolStats
 from .tables import endpoints_table
 from .tables import Sheet

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 from ..config.settings import FIELDS
 from ..config.settings import Settings
-from ..control.commands import merged
-from ..control.server import Reply
+from ..control.client import merged
+from ..control.client import Reply
 from ..stats.readings import PoolStats
 from .server_info import ServerView
 from .server_info import view_servers

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from ..config.settings import Settings
-from ..control.server import Pools
+from ..pool.pools import Pools
 from ..stats.histogram import Histogram
 from ..stats.readings import PoolStats
 

@@ -15,9 +15,9 @@ from flask import Flask
 
 from ..context import folder_of
 from ..context import pools_of
-from ..control.commands import ask_stats
-from ..control.commands import merged
-from ..control.server import Reply
+from ..control.client import ask_stats
+from ..control.client import merged
+from ..control.client import Reply
 from ..stats.histogram import Histogram
 from ..stats.readings import PoolStats
 from .conventions import BOUNDS

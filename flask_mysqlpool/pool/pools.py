@@ -1,4 +1,4 @@
-"""The pools of one app."""
+"""All pools of one app."""
 
 from __future__ import annotations
 

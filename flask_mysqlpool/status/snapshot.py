@@ -12,12 +12,12 @@ from flask import Flask
 
 from ..context import folder_of
 from ..context import pools_of
-from ..control.commands import ask_holders
-from ..control.commands import ask_stats
-from ..control.commands import merged
-from ..control.server import Pools
-from ..control.server import Reply
+from ..control.client import ask_holders
+from ..control.client import ask_stats
+from ..control.client import merged
+from ..control.client import Reply
 from ..pool.pool import Pool
+from ..pool.pools import Pools
 from ..stats.holders import Holder
 from ..stats.readings import PoolStats
 

@@ -19,7 +19,7 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import PoolTimeout
 from flask_mysqlpool.cli.commands import pool_cli
 from flask_mysqlpool.config.settings import MASK
-from flask_mysqlpool.control.server import runtime_folder
+from flask_mysqlpool.control.runtime_dir import runtime_folder
 
 from ..support.cli_runner import run
 from ..support.cli_runner import run_json

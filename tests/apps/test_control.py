@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from flask_mysqlpool import get_db
-from flask_mysqlpool.control.commands import ask_stats
-from flask_mysqlpool.control.server import runtime_folder
+from flask_mysqlpool.control.client import ask_stats
+from flask_mysqlpool.control.runtime_dir import runtime_folder
 
 from ..support.flask_apps import MakeApp
 from ..support.runtime_folders import NOBODY

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flask_mysqlpool.control.commands import merged
+from flask_mysqlpool.control.client import merged
 from flask_mysqlpool.stats.readings import PoolStats
 
 from ..support.runtime_folders import short_folder

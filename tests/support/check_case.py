@@ -6,7 +6,7 @@ import dataclasses
 import typing as t
 
 from flask_mysqlpool.config.settings import Settings
-from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.control.client import Reply
 from flask_mysqlpool.diagnostics.checks import examine
 from flask_mysqlpool.diagnostics.checks import Finding
 from flask_mysqlpool.diagnostics.server_info import ServerView

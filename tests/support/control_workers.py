@@ -9,9 +9,9 @@ import typing as t
 from collections.abc import Iterator
 from pathlib import Path
 
-from flask_mysqlpool.control.commands import ask_stats
+from flask_mysqlpool.control.client import ask_stats
 from flask_mysqlpool.control.server import Control
-from flask_mysqlpool.control.server import Pools
+from flask_mysqlpool.pool.pools import Pools
 from flask_mysqlpool.stats.readings import PoolStats
 
 

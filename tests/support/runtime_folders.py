@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flask_mysqlpool.control.server import runtime_folder
+from flask_mysqlpool.control.runtime_dir import runtime_folder
 
 
 @contextlib.contextmanager

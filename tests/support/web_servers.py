@@ -15,9 +15,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from flask_mysqlpool.control.commands import ask_stats
-from flask_mysqlpool.control.server import Reply
-from flask_mysqlpool.control.server import runtime_folder
+from flask_mysqlpool.control.client import ask_stats
+from flask_mysqlpool.control.client import Reply
+from flask_mysqlpool.control.runtime_dir import runtime_folder
 from flask_mysqlpool.stats.readings import PoolStats
 
 from .waiting import wait_until

@@ -13,7 +13,7 @@ from flask_mysqlpool.cli.watch import BARS
 from flask_mysqlpool.cli.watch import bars
 from flask_mysqlpool.cli.watch import pace
 from flask_mysqlpool.cli.watch import Watch
-from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.control.client import Reply
 from flask_mysqlpool.stats.readings import EndpointStats
 from flask_mysqlpool.stats.readings import PoolStats
 

@@ -12,7 +12,7 @@ from flask_mysqlpool import Pool
 from flask_mysqlpool.config.settings import Settings
 from flask_mysqlpool.control.commands import answer
 from flask_mysqlpool.control.server import Control
-from flask_mysqlpool.control.server import Pools
+from flask_mysqlpool.pool.pools import Pools
 
 from ...support.control_workers import Worker
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from flask_mysqlpool import ConfigError
-from flask_mysqlpool.control.commands import ask_stats
-from flask_mysqlpool.control.server import LONGEST_PATH
-from flask_mysqlpool.control.server import make_private
-from flask_mysqlpool.control.server import runtime_folder
+from flask_mysqlpool.control.client import ask_stats
+from flask_mysqlpool.control.runtime_dir import make_private
+from flask_mysqlpool.control.runtime_dir import MAX_PATH
+from flask_mysqlpool.control.runtime_dir import runtime_folder
 
 from ...support.runtime_folders import NOBODY
 from ...support.runtime_folders import stand_in
@@ -57,7 +57,7 @@ def test_path_that_is_too_long_for_a_socket_is_refused(
     base: Path,
 ) -> None:
     with pytest.raises(ConfigError, match="^MYSQLPOOL_RUNTIME_DIR is too long") as said:
-        runtime_folder("/" + "x" * LONGEST_PATH, "shop", "/srv")
+        runtime_folder("/" + "x" * MAX_PATH, "shop", "/srv")
     spare = int(str(said.value).split("at most ")[1].split()[0])
     with pytest.raises(ConfigError):
         runtime_folder("/" + "x" * spare, "shop", "/srv")

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from flask_mysqlpool.control.commands import ask_recycle
-from flask_mysqlpool.control.commands import ask_resize
-from flask_mysqlpool.control.commands import ask_stats
-from flask_mysqlpool.control.commands import merged
-from flask_mysqlpool.control.server import make_private
+from flask_mysqlpool.control.client import ask_recycle
+from flask_mysqlpool.control.client import ask_resize
+from flask_mysqlpool.control.client import ask_stats
+from flask_mysqlpool.control.client import merged
+from flask_mysqlpool.control.runtime_dir import make_private
+from flask_mysqlpool.stats.readings import PoolStats
 
 from ...support.control_workers import assert_well
 from ...support.control_workers import connect
@@ -222,6 +223,50 @@ def test_workers_that_do_not_answer_are_given_a_second_in_all(folder: Path) -> N
         assert 0.9 < time.monotonic() - began < 2
     assert [worker.pid for worker in workers] == pids
     assert {worker.error for worker in workers} == {"not answering (timed out)"}
+
+
+def test_answer_that_is_too_long_is_not_read_to_its_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flask_mysqlpool.control.client.MAX_ANSWER", 100)
+    with impostor(folder, b'{"binds": {}, "x": "' + 100 * b"x" + b'"}\n'):
+        (reply,) = ask_stats(folder)
+    assert reply.error == "not answering in a way that this version reads"
+
+
+def test_all_workers_are_asked_before_the_first_has_answered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_private(folder)
+    pids = [*range(900, 932)]
+    answer = json.dumps({"binds": {"default": PoolStats(size=1).pack()}}).encode()
+    with contextlib.ExitStack() as stack:
+        listeners = []
+        for pid in pids:
+            listeners.append(stack.enter_context(socket.socket(socket.AF_UNIX)))
+            listeners[-1].bind(str(folder / f"{pid}.0.sock"))
+            listeners[-1].listen()
+            listeners[-1].settimeout(5)
+
+        def serve() -> None:
+            askers = [listener.accept()[0] for listener in listeners]
+            for asker in askers:
+                with asker:
+                    assert asker.recv(100).endswith(b"\n")
+                    for part in (answer[:7], answer[7:], b"\n"):
+                        asker.sendall(part)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        monkeypatch.setattr(threading.Thread, "start", refuse_to_start)
+        workers = ask_stats(folder)
+        thread.join()
+    assert [(worker.pid, worker.error) for worker in workers] == [(p, "") for p in pids]
+    assert merged(workers)["default"].size == len(pids)
+
+
+def refuse_to_start(thread: threading.Thread) -> t.NoReturn:
+    raise AssertionError("a thread for each question")
 
 
 def test_silent_askers_delay_nobody(address: str, folder: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import select
+import signal
 import socket
 import sys
 import threading
@@ -11,12 +14,14 @@ import typing as t
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from flask_mysqlpool import Pool
 from flask_mysqlpool.config.settings import Settings
+from flask_mysqlpool.control.client import ask_stats
 from flask_mysqlpool.control.commands import answer
-from flask_mysqlpool.control.commands import ask_stats
 from flask_mysqlpool.control.server import Control
-from flask_mysqlpool.control.server import Pools
+from flask_mysqlpool.pool.pools import Pools
 
 from ...support.control_workers import assert_well
 from ...support.control_workers import Worker
@@ -122,3 +127,51 @@ def test_child_answers_under_its_own_pid_once_it_uses_a_pool(
             os.close(end)
     assert len(list(folder.iterdir())) == 1
     assert_well(folder)
+
+
+@pytest.mark.parametrize("amid", [False, True])
+def test_child_of_a_fork_without_hooks_answers_for_itself(
+    amid: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uWSGI forks in C: after its parent's first use of a pool, or amid it."""
+    pools = Pools({"default": Pool(Settings.from_config({})["default"])})
+    ready, over = os.pipe(), os.pipe()
+
+    def fork_and_use() -> None:  # pragma: no cover
+        child = ctypes.PyDLL(None).fork()
+        if child:  # ends first, without removing its socket
+            if not select.select([ready[0]], [], [], 10)[0]:
+                os.kill(child, signal.SIGKILL)
+            os._exit(0)
+        monkeypatch.undo()
+        control.publish(pools["default"])
+        os.write(ready[1], b"%d" % os.getpid())
+        os.close(over[1])
+        os.read(over[0], 1)
+        os._exit(0)
+
+    amid_use = [fork_and_use] if amid else []
+
+    def find() -> Path:
+        while amid_use:
+            amid_use.pop()()
+        return folder
+
+    control = Control(find, pools, answer)
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        try:
+            # A thread that waits for the GIL would be missing after the fork.
+            monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+            control.publish(pools["default"])
+            fork_and_use()
+        finally:
+            os._exit(0)
+    try:
+        os.waitpid(child, 0)
+        assert select.select([ready[0]], [], [], 0)[0], "the grandchild was blocked"
+        (reply,) = ask_stats(folder)
+        assert (reply.pid, reply.error) == (int(os.read(ready[0], 10)), "")
+    finally:
+        for end in (*ready, *over):
+            os.close(end)  # lets the grandchild end

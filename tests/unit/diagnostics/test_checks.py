@@ -6,7 +6,7 @@ import typing as t
 
 import pytest
 
-from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.control.client import Reply
 from flask_mysqlpool.stats.readings import PoolStats
 
 from ...support.check_case import CheckCase

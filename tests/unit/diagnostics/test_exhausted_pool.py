@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flask_mysqlpool.control.server import Reply
+from flask_mysqlpool.control.client import Reply
 from flask_mysqlpool.diagnostics import checks as doctor
 from flask_mysqlpool.diagnostics.checks import Finding
 from flask_mysqlpool.stats.readings import EndpointStats

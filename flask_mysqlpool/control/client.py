@@ -1,0 +1,205 @@
+"""Asks the processes of an app about their pools, or to change them.
+
+All processes are asked at once and have one deadline together. So a process that does
+not answer does not delay the others, and the caller only until the deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import selectors
+import socket
+import time
+import typing as t
+from collections.abc import Callable
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..stats.holders import Holder
+from ..stats.readings import PoolStats
+from .runtime_dir import check_private
+from .runtime_dir import pid_of
+from .runtime_dir import socket_paths
+
+logger = logging.getLogger(__name__)
+
+ANSWER_TIMEOUT = 1.0  # seconds
+CLOSE_TIMEOUT = 3 * ANSWER_TIMEOUT  # closing connections takes longer than counting
+MAX_ANSWER = 4 * 1024 * 1024  # bytes, of one process
+_UNREADABLE = "not answering in a way that this version reads"
+
+_T = t.TypeVar("_T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply(t.Generic[_T]):
+    """What a process answered for its pools, by bind name; or why it did not."""
+
+    pid: int
+    binds: dict[str, _T] = dataclasses.field(default_factory=dict)
+    error: str = ""
+
+
+def ask_stats(folder: Path) -> list[Reply[PoolStats]]:
+    """Ask every process of the app for the readings of its pools.
+
+    :raise OSError: others can reach the folder.
+    """
+    return ask(folder, {"command": "stats"}, PoolStats.unpack)
+
+
+def ask_holders(folder: Path, stacks: bool = False) -> list[Reply[list[Holder]]]:
+    """Ask every process of the app who holds its connections.
+
+    :param stacks: include the holders' current stacks.
+    :raise OSError: others can reach the folder.
+    """
+    request = {"command": "who", "stacks": stacks}
+    return ask(folder, request, lambda packed: [Holder.unpack(each) for each in packed])
+
+
+def ask_recycle(
+    folder: Path, bind: str | None = None, pid: int | None = None
+) -> list[Reply[dict[str, int]]]:
+    """Let every process of the app, or one, retire its connections. Return how many
+    were idle and are closed, and how many will be closed at their return.
+
+    :raise OSError: others can reach the folder.
+    """
+    request = {"command": "recycle", "bind": bind}
+    return ask(folder, request, _counts, pid, CLOSE_TIMEOUT)
+
+
+def ask_resize(
+    folder: Path, max_size: int, bind: str | None = None, pid: int | None = None
+) -> list[Reply[dict[str, int]]]:
+    """Let every process of the app, or one, change ``max_size`` of its pools. Return
+    the old and the new one.
+
+    :raise OSError: others can reach the folder.
+    """
+    request = {"command": "resize", "bind": bind, "max_size": max_size}
+    return ask(folder, request, _counts, pid, CLOSE_TIMEOUT)
+
+
+def _counts(packed: dict[str, int]) -> dict[str, int]:
+    return {str(name): int(count) for name, count in packed.items()}
+
+
+def merged(replies: Iterable[Reply[PoolStats]]) -> dict[str, PoolStats]:
+    """Return the totals by bind name."""
+    readings: dict[str, list[PoolStats]] = {}
+    for reply in replies:
+        for name, reading in reply.binds.items():
+            readings.setdefault(name, []).append(reading)
+    return {name: PoolStats.merged(each) for name, each in readings.items()}
+
+
+def ask(
+    folder: Path,
+    request: dict[str, t.Any],
+    unpack: Callable[[t.Any], _T],
+    pid: int | None = None,
+    timeout: float = ANSWER_TIMEOUT,
+) -> list[Reply[_T]]:
+    """Ask every process of the app, all at once; return the replies in order of pid.
+    Sockets of dead processes are removed.
+
+    :param unpack: converts the answer for one bind.
+    :param pid: ask only this process.
+    :param timeout: seconds until all must have answered.
+    :raise OSError: others can reach the folder.
+    """
+    if not folder.exists():
+        return []
+    check_private(folder)
+    paths = [path for path in socket_paths(folder) if pid in (None, pid_of(path))]
+    line = json.dumps(request).encode() + b"\n"
+    return [answer.reply(unpack) for answer in _exchange(paths, line, timeout)]
+
+
+def _exchange(paths: list[Path], request: bytes, timeout: float) -> list[_Answer]:
+    """Send a request to all sockets and read the answers as they come in."""
+    answers: list[_Answer] = []
+    deadline = time.monotonic() + timeout
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        for path in paths:
+            answer = _Answer(pid_of(path))
+            try:
+                connection = stack.enter_context(_send(path, request))
+            except (ConnectionRefusedError, FileNotFoundError):
+                path.unlink(missing_ok=True)  # its process is dead
+                continue
+            except OSError as error:
+                answer.error = f"not answering ({error})"
+            else:
+                selector.register(connection, selectors.EVENT_READ, answer)
+            answers.append(answer)
+        left = timeout
+        while selector.get_map() and left > 0:
+            # The last time without waiting, for what came in while this process slept.
+            left = deadline - time.monotonic()
+            for key, _ in selector.select(max(0.0, left)):
+                if key.data.receive(key.fileobj):
+                    selector.unregister(key.fileobj)
+    return answers
+
+
+def _send(path: Path, request: bytes) -> socket.socket:
+    """Send a request; return the connection, which does not block."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        connection.connect(os.fspath(path))
+        connection.sendall(request)  # its buffer is empty and has room for it
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class _Answer:
+    """The answer of one process, as far as it has come in."""
+
+    def __init__(self, pid: int) -> None:
+        self.error = "not answering (timed out)"  # until there is an answer
+        self._pid = pid
+        self._line = bytearray()
+
+    def receive(self, connection: socket.socket) -> bool:
+        """Read what has come in. Return whether nothing more is expected."""
+        try:
+            chunk = connection.recv(65536)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self.error = f"not answering ({error})"
+            return True
+        self._line += chunk
+        if len(self._line) > MAX_ANSWER:
+            self.error = _UNREADABLE
+            return True
+        if chunk and not chunk.endswith(b"\n"):
+            return False
+        self.error = ""
+        return True
+
+    def reply(self, unpack: Callable[[t.Any], _T]) -> Reply[_T]:
+        """Return what the process answered, or why it did not."""
+        if self.error:
+            return Reply(self._pid, error=self.error)
+        try:
+            answer = json.loads(self._line)
+            if "error" in answer:
+                return Reply(self._pid, error=str(answer["error"]))
+            binds = answer["binds"].items()
+            return Reply(self._pid, {name: unpack(packed) for name, packed in binds})
+        except Exception as error:  # another version, or another program
+            start = bytes(self._line[:100])
+            logger.debug("process %d answered %r", self._pid, start, exc_info=error)
+            return Reply(self._pid, error=_UNREADABLE)
