@@ -30,9 +30,9 @@ from ..control.client import ask_resize
 from ..control.client import ask_stats
 from ..control.client import merged
 from ..control.client import Reply
-from ..diagnostics.checks import examine
-from ..diagnostics.server_info import ServerView
-from ..diagnostics.server_info import view_servers
+from ..diagnostics.checks import run_checks
+from ..diagnostics.server_info import query_servers
+from ..diagnostics.server_info import ServerInfo
 from ..stats.holders import Holder
 from ..stats.readings import PoolStats
 from . import tables as report
@@ -96,16 +96,16 @@ def stats(
     workers = _asked(ask_stats)
     totals = _totals(workers, binds)
     servers = {
-        name: view.as_dict()
-        if isinstance(view, ServerView)
-        else {"error": f"cannot be reached: {view}"}
-        for name, view in view_servers({b: pools[b].settings for b in binds}).items()
+        name: info.as_dict()
+        if isinstance(info, ServerInfo)
+        else {"error": f"cannot be reached: {info}"}
+        for name, info in query_servers({b: pools[b].settings for b in binds}).items()
     }
     if as_json:
         _print_json(_stats_json(workers, totals) | {"server": servers})
     else:
         _print_stats(workers, totals, servers, endpoints)
-    if any("error" in view for view in servers.values()):
+    if any("error" in server for server in servers.values()):
         sys.exit(1)
 
 
@@ -171,7 +171,7 @@ def who(bind: str | None, stack: bool, as_json: bool) -> None:
 def check(as_json: bool) -> None:
     """Look for what is wrong; exit with 1 if something is."""
     settings = {name: each.settings for name, each in pools_of(current_app).items()}
-    findings = list(examine(settings, lambda: _asked(ask_stats)))
+    findings = list(run_checks(settings, lambda: _asked(ask_stats)))
     well = all(finding.verdict != "error" for finding in findings)
     if as_json:
         found = [finding.as_dict() for finding in findings]

@@ -1,1 +1,1 @@
-"""What `flask pool check` looks at."""
+"""The checks of `flask pool check`."""

@@ -1,4 +1,4 @@
-"""Looks at how the settings, the workers and the server fit each other."""
+"""Checks whether the settings, the workers and the server fit together."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from ..config.settings import Settings
 from ..control.client import merged
 from ..control.client import Reply
 from ..stats.readings import PoolStats
-from .server_info import ServerView
-from .server_info import view_servers
-from .sizing import Load
+from .server_info import query_servers
+from .server_info import ServerInfo
+from .sizing import Demand
 from .sizing import longest_holder
 
-OLDEST = {"MariaDB": (10, 3), "MySQL": (8, 0)}  # with session tracking and resets
-RECENTLY = 300.0  # seconds for which an exhausted pool is news
-APART = 1.0  # seconds between two readings of a load
-CLOCKS_APART = 2.0  # seconds that two clocks may be
-LONGEST_VISIT = 30.0  # seconds until the housekeeper looks at a pool again
-# Character sets that have all of Unicode.
-WHOLE = {"utf8mb4", "utf16", "utf16le", "utf32", "gb18030"}
+# The first with session tracking and session resets.
+MIN_VERSIONS = {"MariaDB": (10, 3), "MySQL": (8, 0)}
+EXHAUSTION_WINDOW = 300.0  # seconds for which an exhausted pool is reported
+SAMPLE_INTERVAL = 1.0  # seconds between the two readings of a demand
+MAX_CLOCK_SKEW = 2.0  # seconds
+MAX_MAINTENANCE_INTERVAL = 30.0  # seconds, of the housekeeper
+FULL_UNICODE = {"utf8mb4", "utf16", "utf16le", "utf32", "gb18030"}
 
 Replies = list[Reply[PoolStats]]
-Views = Mapping[str, ServerView | Exception]
+Servers = Mapping[str, ServerInfo | Exception]
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """The outcome of one check.
 
-    :param binds: those that it is about.
+    :param binds: the binds that it concerns.
     :param verdict: "ok", "warning" or "error".
     :param text: what was found, with its numbers.
-    :param change: what to do about it, empty where all is well.
+    :param change: what to change, empty if the verdict is "ok".
     """
 
     binds: list[str]
@@ -51,192 +51,199 @@ class Finding:
         return dataclasses.asdict(self)
 
 
-def examine(
+def run_checks(
     binds: Mapping[str, Settings],
     ask: Callable[[], Replies],
-    view: Callable[[Mapping[str, Settings]], Views] = view_servers,
+    query: Callable[[Mapping[str, Settings]], Servers] = query_servers,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Finding]:
     """Check each bind, each server and account, and the workers.
 
-    :param ask: asks the running workers. This is done a second time, a second later,
-        where a pool was exhausted.
+    :param ask: asks the running workers. If a pool was exhausted, it is called again
+        after :data:`SAMPLE_INTERVAL`.
     """
     replies, asked_at = ask(), time.monotonic()
-    views = view(binds)
-    reached = {bind: v for bind, v in views.items() if isinstance(v, ServerView)}
+    servers = query(binds)
+    reached = {b: info for b, info in servers.items() if isinstance(info, ServerInfo)}
     for bind, settings in binds.items():
-        seen = views[bind]
-        if isinstance(seen, ServerView):
+        info = servers[bind]
+        if isinstance(info, ServerInfo):
             yield Finding([bind], "connect", "ok", "can connect")
-            yield _version(bind, seen)
-            yield _tls(bind, settings, seen)
-            yield _charset(bind, seen)
-            yield _rest(bind, settings, seen)
+            yield _version(bind, info)
+            yield _tls(bind, settings, info)
+            yield _charset(bind, info)
+            yield _wait_timeout(bind, settings, info)
         else:
-            yield Finding([bind], "connect", "error", f"cannot connect: {seen}")
+            yield Finding([bind], "connect", "error", f"cannot connect: {info}")
         yield from _settings(bind, settings)
-    for group in _grouped(reached, lambda view: view.identity):
+    for group in _grouped(reached, lambda info: info.identity):
         yield _clock(group, reached)
         yield _limit(group, binds, reached, replies)
-    for group in _grouped(reached, lambda view: (view.identity, view.account)):
+    for group in _grouped(reached, lambda info: (info.identity, info.account)):
         yield _account(group, binds, reached, replies)
     yield _workers(list(binds), replies)
     yield from _pools(binds, replies, ask, pause, asked_at)
 
 
-def _version(bind: str, view: ServerView) -> Finding:
-    product = "MariaDB" if "MariaDB" in view.version else "MySQL"
-    major, minor, *_ = view.version.split(".")
-    if (int(major), int(minor)) >= OLDEST[product]:
-        return Finding([bind], "version", "ok", view.version)
-    oldest = ".".join(map(str, OLDEST[product]))
-    text = f"{view.version} cannot reset a session as the pool needs it"
+def _version(bind: str, info: ServerInfo) -> Finding:
+    product = "MariaDB" if "MariaDB" in info.version else "MySQL"
+    major, minor, *_ = info.version.split(".")
+    if (int(major), int(minor)) >= MIN_VERSIONS[product]:
+        return Finding([bind], "version", "ok", info.version)
+    oldest = ".".join(map(str, MIN_VERSIONS[product]))
+    text = f"{info.version} is too old to reset sessions"
     return Finding([bind], "version", "error", text, f"use {product} {oldest} or newer")
 
 
-def _tls(bind: str, settings: Settings, view: ServerView) -> Finding:
+def _tls(bind: str, settings: Settings, info: ServerInfo) -> Finding:
     checked = settings.ssl or settings.ssl_verify_cert or settings.ssl_verify_identity
     local = settings.unix_socket or settings.host in ("127.0.0.1", "::1", "localhost")
     change = ""
-    if view.tls and checked:
-        text = f"encrypted with {view.tls}"
+    if info.tls and checked:
+        text = f"encrypted with {info.tls}"
     elif local:
-        text = f"{view.tls or 'not encrypted'}: it does not leave this machine"
-    elif view.tls:
-        text = f"encrypted with {view.tls}, but with whom is not checked"
+        text = (
+            f"{info.tls or 'not encrypted'}, but the connection stays on this machine"
+        )
+    elif info.tls:
+        text = f"encrypted with {info.tls}, but the server is not authenticated"
         change = "set MYSQLPOOL_SSL_CA and MYSQLPOOL_SSL_VERIFY_IDENTITY"
     else:
-        text = "not encrypted: passwords and rows can be read on the way"
-        change = "switch TLS on at the server, and set MYSQLPOOL_SSL_CA"
+        text = "not encrypted: passwords and rows can be read on the network"
+        change = "enable TLS on the server and set MYSQLPOOL_SSL_CA"
     return Finding([bind], "tls", "warning" if change else "ok", text, change)
 
 
-def _charset(bind: str, view: ServerView) -> Finding:
-    """Check that no text is lost on the way, nor in tables made anew."""
+def _charset(bind: str, info: ServerInfo) -> Finding:
+    """Check that the connection and new tables can hold all of Unicode."""
     text = (
-        f"{view.charset} on the connection, {view.charset_of_database} in new tables,"
-        f" {view.charset_of_server} as the server's default"
+        f"{info.charset} on the connection, {info.charset_of_database} in new tables,"
+        f" {info.charset_of_server} as the server's default"
     )
     changes = []
-    if view.charset not in WHOLE:
-        changes.append("set MYSQLPOOL_CHARSET to utf8mb4, or leave it out")
-    if view.charset_of_database not in WHOLE:
-        database = f"`{view.database}`" if view.database else "the database"
+    if info.charset not in FULL_UNICODE:
+        changes.append("set MYSQLPOOL_CHARSET to utf8mb4 or remove it")
+    if info.charset_of_database not in FULL_UNICODE:
+        database = f"`{info.database}`" if info.database else "the database"
         changes.append(
-            f"ALTER DATABASE {database} CHARACTER SET utf8mb4, and convert its tables"
+            f"ALTER DATABASE {database} CHARACTER SET utf8mb4 and convert its tables"
         )
     verdict = "warning" if changes else "ok"
     return Finding([bind], "charset", verdict, text, "; ".join(changes))
 
 
-def _rest(bind: str, settings: Settings, view: ServerView) -> Finding:
-    """Check that the pool lets go of a connection before the server does."""
+def _wait_timeout(bind: str, settings: Settings, info: ServerInfo) -> Finding:
+    """Check that the pool closes an idle connection before the server does."""
     times = {"MAX_LIFETIME": settings.max_lifetime, "MAX_IDLE": settings.max_idle}
-    visit = min([LONGEST_VISIT, *(limit / 2 for limit in times.values() if limit)])
-    if settings.min_size:  # what is within min_size may rest for longer
+    limits = [limit for limit in times.values() if limit]
+    interval = min([MAX_MAINTENANCE_INTERVAL, *(limit / 2 for limit in limits)])
+    if settings.min_size:  # does not apply to min_size connections
         del times["MAX_IDLE"]
     longest = min((limit for limit in times.values() if limit), default=0.0)
-    text = f"the server ends a session after {view.wait_timeout} s of rest, the pool "
-    text += f"after {longest + visit:.0f} s at the latest" if longest else "never"
-    if longest and longest + visit < view.wait_timeout:
+    text = f"the server closes a connection after {info.wait_timeout} s idle, the pool "
+    text += f"after at most {longest + interval:.0f} s" if longest else "never"
+    if longest and longest + interval < info.wait_timeout:
         return Finding([bind], "wait_timeout", "ok", text)
     key = "MYSQLPOOL_MAX_LIFETIME" if settings.min_size else "MYSQLPOOL_MAX_IDLE"
     change = (
-        f"set {key} to {max(1, view.wait_timeout // 2)} or raise wait_timeout: the pool"
-        " connects anew more often than it needs to"
+        f"set {key} to {max(1, info.wait_timeout // 2)} or raise wait_timeout: the pool"
+        " reconnects more often than necessary"
     )
     return Finding([bind], "wait_timeout", "warning", text, change)
 
 
 def _settings(bind: str, settings: Settings) -> Iterator[Finding]:
-    """Look for settings of which one leaves the other without effect."""
+    """Look for settings that have no effect because of another."""
     found = []
     if settings.timeout == 0 and settings.max_waiting:
-        found.append(("MAX_WAITING", "TIMEOUT", "nobody waits"))
-    if _set(settings, "max_idle") and 0 < settings.max_lifetime <= settings.max_idle:
-        found.append(("MAX_IDLE", "MAX_LIFETIME", "a connection ends before"))
-    if _set(settings, "max_idle") and settings.min_size == settings.max_size:
-        found.append(("MAX_IDLE", "MIN_SIZE", "all are kept open"))
-    if _set(settings, "connect_timeout") and not settings.min_size:
+        found.append(("MAX_WAITING", "TIMEOUT", "no caller waits"))
+    max_idle = _is_chosen(settings, "max_idle")
+    if max_idle and 0 < settings.max_lifetime <= settings.max_idle:
+        found.append(("MAX_IDLE", "MAX_LIFETIME", "connections are closed before that"))
+    if max_idle and settings.min_size == settings.max_size:
+        found.append(("MAX_IDLE", "MIN_SIZE", "all connections are kept open"))
+    if _is_chosen(settings, "connect_timeout") and not settings.min_size:
         if 0 < settings.timeout < settings.connect_timeout:
-            found.append(("CONNECT_TIMEOUT", "TIMEOUT", "the checkout ends before"))
+            found.append(("CONNECT_TIMEOUT", "TIMEOUT", "the checkout times out first"))
     for key, other, why in found:
         text = " ".join(
             f"MYSQLPOOL_{name} is {getattr(settings, name.lower()):.10g}{end}"
-            for name, end in ((key, ", without effect:"), (other, f", so {why}"))
+            for name, end in ((key, " but has no effect:"), (other, f", so {why}"))
         )
-        change = f"leave MYSQLPOOL_{key} out or change MYSQLPOOL_{other}"
+        change = f"remove MYSQLPOOL_{key} or change MYSQLPOOL_{other}"
         yield Finding([bind], "settings", "warning", text, change)
     if not found:
-        yield Finding([bind], "settings", "ok", "none contradicts another")
+        yield Finding([bind], "settings", "ok", "no setting contradicts another")
 
 
-def _set(settings: Settings, name: str) -> bool:
-    """Return whether a setting that is not 0 was chosen, for all that one can see."""
+def _is_chosen(settings: Settings, name: str) -> bool:
+    """Return whether a setting is neither 0 nor its default."""
     value = getattr(settings, name)
     return bool(value) and value != FIELDS[name].default
 
 
-def _clock(group: list[str], views: Mapping[str, ServerView]) -> Finding:
-    view = views[group[0]]
-    ahead = view.clock_ahead_seconds
+def _clock(group: list[str], servers: Mapping[str, ServerInfo]) -> Finding:
+    info = servers[group[0]]
+    ahead = info.clock_ahead_seconds
     direction = "ahead of" if ahead > 0 else "behind"
     text = (
         f"the server's clock is {abs(ahead):.3f} s {direction} ours"
-        f" (a round trip takes {view.round_trip_seconds * 1000:.1f} ms)"
+        f" (a round trip takes {info.round_trip_seconds * 1000:.1f} ms)"
     )
-    if abs(ahead) - view.round_trip_seconds / 2 <= CLOCKS_APART:
+    if abs(ahead) - info.round_trip_seconds / 2 <= MAX_CLOCK_SKEW:
         return Finding(group, "clock", "ok", text)
-    change = "set both by NTP: times made by the app and by NOW() do not compare"
+    change = (
+        "synchronize both with NTP: times from the app and NOW() cannot be compared"
+    )
     return Finding(group, "clock", "warning", text, change)
 
 
 def _limit(
     group: list[str],
     binds: Mapping[str, Settings],
-    views: Mapping[str, ServerView],
+    servers: Mapping[str, ServerInfo],
     replies: Replies,
 ) -> Finding:
-    """Check all binds on one server against what it allows all clients."""
-    view = views[group[0]]
+    """Check all binds on one server against its ``max_connections``."""
+    info = servers[group[0]]
     open_now = sum(reading.size for _, reading in _readings(group, replies))
-    others = max(0, view.threads_connected - open_now - len(group))
-    wanted, text = _wanted(group, binds, replies)
-    text += f"; the server allows {view.max_connections}, others have {others} open"
-    if wanted + others <= view.max_connections:
+    others = max(0, info.threads_connected - open_now - len(group))
+    possible, text = _possible_connections(group, binds, replies)
+    text += f"; the server allows {info.max_connections}, others have {others} open"
+    if possible + others <= info.max_connections:
         return Finding(group, "limits", "ok", text)
-    verdict = "error" if wanted > view.max_connections else "warning"
-    room = view.max_connections - others
-    change = f"{_lower(group, replies, room)} or raise max_connections"
+    verdict = "error" if possible > info.max_connections else "warning"
+    advice = _advise_max_size(group, replies, info.max_connections - others)
+    change = f"{advice} or raise max_connections"
     return Finding(group, "limits", verdict, text, change)
 
 
 def _account(
     group: list[str],
     binds: Mapping[str, Settings],
-    views: Mapping[str, ServerView],
+    servers: Mapping[str, ServerInfo],
     replies: Replies,
 ) -> Finding:
-    """Check all binds of one account against what the server allows it."""
-    view = views[group[0]]
-    limit = view.max_user_connections
+    """Check all binds of one account against its ``MAX_USER_CONNECTIONS``."""
+    info = servers[group[0]]
+    limit = info.max_user_connections
     if not limit:
-        text = f"{view.account} has no limit of its own"
+        text = f"{info.account} has no limit of its own"
         return Finding(group, "account", "ok", text)
-    wanted, text = _wanted(group, binds, replies)
-    text += f"; the server allows {limit} to {view.account}"
-    if wanted <= limit:
+    possible, text = _possible_connections(group, binds, replies)
+    text += f"; the server allows {limit} to {info.account}"
+    if possible <= limit:
         return Finding(group, "account", "ok", text)
-    change = f"{_lower(group, replies, limit)} or raise its MAX_USER_CONNECTIONS"
+    advice = _advise_max_size(group, replies, limit)
+    change = f"{advice} or raise its MAX_USER_CONNECTIONS"
     return Finding(group, "account", "error", text, change)
 
 
-def _wanted(
+def _possible_connections(
     group: list[str], binds: Mapping[str, Settings], replies: Replies
 ) -> tuple[int, str]:
-    """Return how many connections all workers may open, and the same in words. Who
-    does not answer counts with the settings; so does one worker where none runs.
+    """Return how many connections all workers may open, and a text about it. For a
+    worker that does not answer the settings count. Without workers, one is assumed.
     """
     silent = sum(bool(reply.error) for reply in replies) if replies else 1
     each = dict.fromkeys(group, 0)
@@ -244,20 +251,20 @@ def _wanted(
         each[bind] += reading.max_size
     for bind in group:
         each[bind] += silent * binds[bind].max_size
-    wanted = sum(each.values())
+    possible = sum(each.values())
     count = len(replies) or 1
     workers = f"{count} worker{'s' * (count > 1)}"
     shares = ", ".join(f"{bind} {number}" for bind, number in each.items())
-    text = f"{workers} may open {wanted} connections"
-    return wanted, f"{text} ({shares})" if len(group) > 1 else text
+    text = f"{workers} may open {possible} connections"
+    return possible, f"{text} ({shares})" if len(group) > 1 else text
 
 
-def _lower(group: list[str], replies: Replies, room: int) -> str:
-    size = room // (len(replies) or 1)
+def _advise_max_size(group: list[str], replies: Replies, limit: int) -> str:
+    size = limit // (len(replies) or 1)
     if size < len(group):
         return "run fewer workers"
     if len(group) > 1:
-        return f"lower MYSQLPOOL_MAX_SIZE of these binds to {size} in sum"
+        return f"lower MYSQLPOOL_MAX_SIZE of these binds to {size} in total"
     return f"lower MYSQLPOOL_MAX_SIZE to {size}"
 
 
@@ -265,12 +272,10 @@ def _workers(binds: list[str], replies: Replies) -> Finding:
     silent = [reply for reply in replies if reply.error]
     if silent:
         text = "; ".join(f"worker {reply.pid} is {reply.error}" for reply in silent)
-        change = "look whether it is stopped or its threads are kept from running"
+        change = "check whether the process is stopped or its threads are blocked"
         return Finding(binds, "workers", "error", text, change)
     if not replies:
-        return Finding(
-            binds, "workers", "ok", "none uses the pools now, for all we see"
-        )
+        return Finding(binds, "workers", "ok", "no running worker found")
     many = len(replies) > 1
     text = f"{len(replies)} worker{'s' * many} answer{'s' * (not many)}"
     return Finding(binds, "workers", "ok", text)
@@ -283,30 +288,31 @@ def _pools(
     pause: Callable[[float], None],
     asked_at: float,
 ) -> Iterator[Finding]:
-    """Check whether callers had to wait, and what keeps connections."""
+    """Check whether callers had to wait, and whether connections leak."""
     totals = {bind: merged(before).get(bind, PoolStats()) for bind in binds}
     after, seconds = before, 0.0
     if any(_exhausted(total) for total in totals.values()):
-        pause(max(0.0, asked_at + APART - time.monotonic()))
+        pause(max(0.0, asked_at + SAMPLE_INTERVAL - time.monotonic()))
         after, seconds = ask(), time.monotonic() - asked_at
     for bind, total in totals.items():
         if _exhausted(total):
             pairs = _pairs(bind, before, after)
             yield _exhaustion(bind, total, pairs, seconds)
         else:
-            text = f"nobody had to wait in the last {RECENTLY / 60:.0f} minutes"
+            minutes = f"{EXHAUSTION_WINDOW / 60:.0f} minutes"
+            text = f"no caller had to wait in the last {minutes}"
             yield Finding([bind], "exhausted", "ok", text)
         yield _leaks(bind, total)
 
 
 def _exhausted(total: PoolStats) -> bool:
-    return total.exhausted_ago is not None and total.exhausted_ago < RECENTLY
+    return total.exhausted_ago is not None and total.exhausted_ago < EXHAUSTION_WINDOW
 
 
 def _pairs(
     bind: str, before: Replies, after: Replies
 ) -> list[tuple[PoolStats, PoolStats]]:
-    """Return both readings of each worker that gave two."""
+    """Return both readings of each worker that answered twice."""
     first = {reply.pid: reply.binds.get(bind) for reply in before}
     second = {reply.pid: reply.binds.get(bind) for reply in after}
     return [(a, b) for pid, b in second.items() if b and (a := first.get(pid))]
@@ -318,62 +324,60 @@ def _exhaustion(
     pairs: list[tuple[PoolStats, PoolStats]],
     seconds: float,
 ) -> Finding:
-    """Say what the load needs (Little's law), and who holds for longest."""
+    """Describe the demand, the size that it needs, and the longest holder."""
     before = PoolStats.merged(a for a, _ in pairs)
     after = PoolStats.merged(b for _, b in pairs)
-    load = Load.between(before, after, seconds)
+    demand = Demand.between(before, after, seconds)
     text = (
-        f"somebody had to wait {total.exhausted_ago or 0:.0f} s ago; since the workers"
-        f" started {total.queued} of {total.checkouts} checkouts waited,"
-        f" {total.timeouts} got none. {_asked_for(load) if load else _held(after)}"
+        f"a caller had to wait {total.exhausted_ago or 0:.0f} s ago; since the workers"
+        f" started, {total.queued} of {total.checkouts} checkouts waited and"
+        f" {total.timeouts} timed out. "
     )
-    changes = [*_size(load, after, len(pairs)), *_shorten(total)]
-    if load is None and after.in_use:
-        changes.append(f"`flask pool who --stack --bind {bind}` names who holds them")
+    text += f"Now {demand}" if demand else _describe_stall(after)
+    changes = [*_advise_size(demand, after, len(pairs)), *_advise_endpoint(total)]
+    if demand is None and after.in_use:
+        changes.append(f"`flask pool who --stack --bind {bind}` shows the holders")
     return Finding([bind], "exhausted", "warning", text, "; ".join(changes))
 
 
-def _size(load: Load | None, reading: PoolStats, workers: int) -> Iterator[str]:
-    if load is not None:
-        needed, have = load.size(workers), reading.max_size // workers
+def _advise_size(
+    demand: Demand | None, reading: PoolStats, workers: int
+) -> Iterator[str]:
+    if demand is not None:
+        needed, have = demand.size(workers), reading.max_size // workers
         if needed > have:
             yield f"set MYSQLPOOL_MAX_SIZE to {needed} or more (it is {have})"
         else:
-            yield f"MYSQLPOOL_MAX_SIZE ({have}) is enough just now, not for peaks"
+            yield f"MYSQLPOOL_MAX_SIZE ({have}) is enough on average, but not for peaks"
 
 
-def _shorten(total: PoolStats) -> Iterator[str]:
+def _advise_endpoint(total: PoolStats) -> Iterator[str]:
     name, share = longest_holder(total)
     if share:
         p99 = total.endpoints[name].use_seconds.percentile(0.99)
-        yield f"shorten {name}: {share:.0%} of the time held is its, p99 {p99:.3f} s"
+        part = f"{share:.0%} of the time that connections are held"
+        yield f"shorten {name}: {part}, p99 {p99:.3f} s"
 
 
-def _asked_for(load: Load) -> str:
-    return (
-        f"Just now {load.rate:.1f} checkouts/s wait {load.wait:.3f} s and hold"
-        f" {load.hold:.3f} s on average: {load.callers:.1f} callers at once"
-    )
-
-
-def _held(reading: PoolStats) -> str:
+def _describe_stall(reading: PoolStats) -> str:
     uses = reading.use_seconds
     return (
-        f"Just now no connection came back: {reading.in_use} are lent, the longest for"
-        f" {reading.oldest_use_seconds:.1f} s, {reading.waiting} callers wait; they"
-        f" held {uses.mean:.3f} s on average, p99 {uses.percentile(0.99):.3f} s"
+        f"Now no connection is returned: {reading.in_use} are checked out, the oldest"
+        f" for {reading.oldest_use_seconds:.1f} s, and {reading.waiting} callers wait;"
+        f" earlier ones were held {uses.mean:.3f} s on average,"
+        f" p99 {uses.percentile(0.99):.3f} s"
     )
 
 
 def _leaks(bind: str, total: PoolStats) -> Finding:
     if not total.leaks:
-        text = "no connection was held for longer than MYSQLPOOL_LEAK_AFTER"
+        text = "no connection was held longer than MYSQLPOOL_LEAK_AFTER"
         return Finding([bind], "leaks", "ok", text)
     text = (
-        f"{total.leaks} held for longer than MYSQLPOOL_LEAK_AFTER since the workers"
-        f" started; who holds longest now, for {total.oldest_use_seconds:.1f} s"
+        f"{total.leaks} held longer than MYSQLPOOL_LEAK_AFTER since the workers"
+        f" started; the oldest checkout now lasts {total.oldest_use_seconds:.1f} s"
     )
-    change = f"`flask pool who --stack --bind {bind}` names who holds, and where"
+    change = f"`flask pool who --stack --bind {bind}` shows holders and stacks"
     return Finding([bind], "leaks", "warning", text, change)
 
 
@@ -385,10 +389,10 @@ def _readings(group: list[str], replies: Replies) -> Iterator[tuple[str, PoolSta
 
 
 def _grouped(
-    views: Mapping[str, ServerView], key: Callable[[ServerView], t.Any]
+    servers: Mapping[str, ServerInfo], key: Callable[[ServerInfo], t.Any]
 ) -> list[list[str]]:
-    """Return the binds, those together that share a key."""
+    """Group the binds by a key of their servers."""
     groups: dict[t.Any, list[str]] = {}
-    for bind, view in views.items():
-        groups.setdefault(key(view), []).append(bind)
+    for bind, info in servers.items():
+        groups.setdefault(key(info), []).append(bind)
     return list(groups.values())

@@ -1,4 +1,4 @@
-"""What a server says of itself and of the account, asked outside the pools."""
+"""Queries a server for its version, limits and clock, on a connection of its own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pymysql.cursors import DictCursor
 
 from ..config.settings import Settings
 from ..driver.connector import Connector
-from ..driver.session import Session
 
-PATIENCE = 5.0  # seconds to connect
+MAX_CONNECT_TIMEOUT = 5.0  # seconds
+QUIT_TIMEOUT = 1.0  # seconds
 
-_ASKED = {
+_COLUMNS = {
     "version": "@@version",
     "max_connections": "@@max_connections",
     "max_user_connections": "@@max_user_connections",  # the account's own, if it has
@@ -30,32 +30,32 @@ _ASKED = {
     "charset_of_database": "@@character_set_database",
     "charset_of_server": "@@character_set_server",
 }
-_QUESTION = "SELECT " + ", ".join(f"{sql} AS `{key}`" for key, sql in _ASKED.items())
+_QUERY = "SELECT " + ", ".join(f"{sql} AS `{key}`" for key, sql in _COLUMNS.items())
 
 
 @dataclasses.dataclass(frozen=True)
-class ServerView:
-    """What the server says of itself, and of a session with these settings."""
+class ServerInfo:
+    """What a server reports about itself, and about a session with these settings."""
 
     version: str
     max_connections: int
-    max_user_connections: int  # 0: no limit of the user's own
+    max_user_connections: int  # of this account; 0: no limit
     wait_timeout: int
     hostname: str
     port: int
     socket: str
     account: str
-    database: str  # empty where none is chosen
+    database: str  # empty if none is selected
     charset: str  # of the connection
-    charset_of_database: str  # of tables made anew; the server's without a database
+    charset_of_database: str  # default of new tables; the server's without a database
     charset_of_server: str
     threads_connected: int
     tls: str  # name of the cipher, empty without TLS
-    clock_ahead_seconds: float  # of the server's clock before ours
+    clock_ahead_seconds: float  # the server's clock minus this machine's
     round_trip_seconds: float
 
     def as_dict(self) -> dict[str, t.Any]:
-        """Return what is said for people and JSON."""
+        """Return the fields for tables and JSON."""
         return dataclasses.asdict(self)
 
     @property
@@ -64,52 +64,50 @@ class ServerView:
         return self.hostname, self.port, self.socket
 
 
-def view_servers(binds: Mapping[str, Settings]) -> dict[str, ServerView | Exception]:
-    """Ask the server of each bind, all at once; return what it says, or why it says
-    nothing.
+def query_servers(binds: Mapping[str, Settings]) -> dict[str, ServerInfo | Exception]:
+    """Query the servers of all binds in parallel; return what each reports, or the
+    error that prevented it.
     """
 
-    def view(settings: Settings) -> ServerView | Exception:
+    def query(settings: Settings) -> ServerInfo | Exception:
         try:
-            return view_server(settings)
+            return query_server(settings)
         except Exception as error:  # a password callable may raise anything
             return error
 
     with concurrent.futures.ThreadPoolExecutor(max(1, len(binds))) as executor:
-        return dict(zip(binds, executor.map(view, binds.values()), strict=True))
+        return dict(zip(binds, executor.map(query, binds.values()), strict=True))
 
 
-def view_server(settings: Settings) -> ServerView:
-    """Ask the server, on a connection of its own.
+def query_server(settings: Settings) -> ServerInfo:
+    """Query a server on a new connection.
 
-    :raise pymysql.Error: it cannot be reached or refuses us.
+    :raise pymysql.Error: it cannot be reached or refuses the login.
     """
-    patience = min(settings.connect_timeout, PATIENCE)
+    timeout = min(settings.connect_timeout, MAX_CONNECT_TIMEOUT)
     plain = dataclasses.replace(settings, use_unicode=None, conv=None)
-    connection = Connector(plain).open(time.monotonic() + patience)
+    session = Connector(plain).open(time.monotonic() + timeout)
     try:
-        return _view(connection)
+        with session.cursor(DictCursor) as cursor:
+            return _read(cursor)
     finally:
-        connection.quit(time.monotonic() + 1)
+        session.quit(time.monotonic() + QUIT_TIMEOUT)
 
 
-def _view(connection: Session) -> ServerView:
-    with connection.cursor(DictCursor) as cursor:
+def _read(cursor: DictCursor) -> ServerInfo:
+    def row(sql: str, *parameters: str) -> dict[str, t.Any]:
+        cursor.execute(sql, parameters)
+        return cursor.fetchone() or {}
 
-        def row(sql: str, *parameters: str) -> dict[str, t.Any]:
-            cursor.execute(sql, parameters)
-            return cursor.fetchone() or {}
-
-        answers = row(_QUESTION)
-        asked_at, began = time.time(), time.monotonic()
-        clock = float(row("SELECT @@timestamp AS now")["now"])
-        took = time.monotonic() - began
-        return ServerView(
-            **answers | {"database": answers["database"] or ""},
-            threads_connected=int(
-                row("SHOW STATUS LIKE %s", "Threads_connected").get("Value", 0)
-            ),
-            tls=row("SHOW STATUS LIKE %s", "Ssl_cipher").get("Value", ""),
-            clock_ahead_seconds=round(clock - asked_at - took / 2, 6),
-            round_trip_seconds=round(took, 6),
-        )
+    columns = row(_QUERY)
+    sent_at, began = time.time(), time.monotonic()
+    clock = float(row("SELECT @@timestamp AS now")["now"])
+    round_trip = time.monotonic() - began
+    threads = row("SHOW STATUS LIKE %s", "Threads_connected").get("Value", 0)
+    return ServerInfo(
+        **columns | {"database": columns["database"] or ""},
+        threads_connected=int(threads),
+        tls=row("SHOW STATUS LIKE %s", "Ssl_cipher").get("Value", ""),
+        clock_ahead_seconds=round(clock - sent_at - round_trip / 2, 6),
+        round_trip_seconds=round(round_trip, 6),
+    )

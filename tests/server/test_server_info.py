@@ -9,15 +9,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flask_mysqlpool.diagnostics.server_info import ServerView
-from flask_mysqlpool.diagnostics.server_info import view_server
-from flask_mysqlpool.diagnostics.server_info import view_servers
+from flask_mysqlpool.diagnostics.server_info import query_server
+from flask_mysqlpool.diagnostics.server_info import query_servers
+from flask_mysqlpool.diagnostics.server_info import ServerInfo
 
 from ..support.pools import settings_for
 
 
-def view(url: str, **settings: t.Any) -> ServerView:
-    return view_server(settings_for(url, **{"ssl_disabled": True, **settings}))
+def view(url: str, **settings: t.Any) -> ServerInfo:
+    return query_server(settings_for(url, **{"ssl_disabled": True, **settings}))
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_one_server_that_is_down_keeps_no_other_from_answering(mysql_url: str) -
 
     up = settings_for(mysql_url, ssl_disabled=True)
     sealed = settings_for(mysql_url, password=ask)
-    views = view_servers({"up": up, "sealed": sealed})
-    assert isinstance(views["up"], ServerView)
+    views = query_servers({"up": up, "sealed": sealed})
+    assert isinstance(views["up"], ServerInfo)
     assert isinstance(views["sealed"], LookupError)
-    assert view_servers({}) == {}
+    assert query_servers({}) == {}

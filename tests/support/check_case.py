@@ -1,4 +1,4 @@
-"""A pool to be examined: its settings, its servers and what its workers say."""
+"""A pool to check: its settings, its servers and what its workers say."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import typing as t
 
 from flask_mysqlpool.config.settings import Settings
 from flask_mysqlpool.control.client import Reply
-from flask_mysqlpool.diagnostics.checks import examine
 from flask_mysqlpool.diagnostics.checks import Finding
-from flask_mysqlpool.diagnostics.server_info import ServerView
+from flask_mysqlpool.diagnostics.checks import run_checks
+from flask_mysqlpool.diagnostics.server_info import ServerInfo
 from flask_mysqlpool.stats.readings import PoolStats
 
 from .pools import settings_for
 
 Replies = list[Reply[PoolStats]]
-VIEW = ServerView(
+VIEW = ServerInfo(
     version="10.11.19-MariaDB",
     max_connections=151,
     max_user_connections=0,
@@ -36,11 +36,11 @@ VIEW = ServerView(
 
 
 class CheckCase:
-    """What there is to be examined; all well, but for what a test changes."""
+    """What there is to be checked; all well, but for what a test changes."""
 
     def __init__(self) -> None:
         self.binds: dict[str, Settings] = {}
-        self.views: dict[str, ServerView | Exception] = {}
+        self.views: dict[str, ServerInfo | Exception] = {}
         self.answers: list[Replies] = [[]]
         self.paused: list[float] = []
 
@@ -60,7 +60,7 @@ class CheckCase:
 
     def findings(self) -> list[Finding]:
         pause = self.paused.append
-        return list(examine(self.binds, self.ask, lambda binds: self.views, pause))
+        return list(run_checks(self.binds, self.ask, lambda binds: self.views, pause))
 
     def found(self, check: str) -> Finding:
         """Return the one finding of a check."""

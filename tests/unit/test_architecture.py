@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "driver": {"errors", "stats", "config"},
     "pool": {"errors", "stats", "config", "driver"},
     "control": {"errors", "stats", "pool"},
-    "diagnostics": {"errors", "stats", "config", "driver", "control"},
+    "diagnostics": {"stats", "config", "driver.connector", "control"},
     "context": {"errors", "stats", "pool", "control"},
     "cli": {"errors", "stats", "control", "diagnostics", "context"},
     "extension": {"errors", "config", "pool", "control", "context", "cli"},

@@ -1,10 +1,10 @@
-"""What a load needs follows from two readings, by Little's law."""
+"""The size that a demand needs follows from two readings, by Little's law."""
 
 from __future__ import annotations
 
 import pytest
 
-from flask_mysqlpool.diagnostics.sizing import Load
+from flask_mysqlpool.diagnostics.sizing import Demand
 from flask_mysqlpool.diagnostics.sizing import longest_holder
 from flask_mysqlpool.stats.readings import EndpointStats
 from flask_mysqlpool.stats.readings import PoolStats
@@ -24,12 +24,12 @@ def reading(checkouts: int, wait: float, hold: float, earlier: int = 0) -> PoolS
 
 def test_callers_at_once_are_their_rate_times_their_stay() -> None:
     before = reading(0, 0, 0, earlier=1000)
-    load = Load.between(before, reading(40, 0.1, 0.3, earlier=1000), 2.0)
-    assert load is not None
-    assert load.rate == 20
-    assert load.wait == pytest.approx(0.1, rel=1 / 16)
-    assert load.hold == pytest.approx(0.3, rel=1 / 16)
-    assert load.callers == pytest.approx(20 * 0.4, rel=1 / 16)
+    demand = Demand.between(before, reading(40, 0.1, 0.3, earlier=1000), 2.0)
+    assert demand is not None
+    assert demand.rate == 20
+    assert demand.wait == pytest.approx(0.1, rel=1 / 16)
+    assert demand.hold == pytest.approx(0.3, rel=1 / 16)
+    assert demand.callers == pytest.approx(20 * 0.4, rel=1 / 16)
 
 
 @pytest.mark.parametrize(
@@ -39,17 +39,17 @@ def test_callers_at_once_are_their_rate_times_their_stay() -> None:
 def test_each_worker_has_room_for_its_share(
     callers: float, workers: int, size: int
 ) -> None:
-    assert Load(rate=callers, wait=0.25, hold=0.75).size(workers) == size
+    assert Demand(rate=callers, wait=0.25, hold=0.75).size(workers) == size
 
 
 def test_nothing_is_known_of_a_pool_that_does_not_move() -> None:
-    assert Load.between(PoolStats(), PoolStats(), 1.0) is None
+    assert Demand.between(PoolStats(), PoolStats(), 1.0) is None
     still = reading(10, 0.1, 0.1)
-    assert Load.between(still, still, 1.0) is None
+    assert Demand.between(still, still, 1.0) is None
     lent_not_returned = reading(10, 0.1, 0.1)
     lent_not_returned.checkouts += 3
-    assert Load.between(still, lent_not_returned, 1.0) is None
-    assert Load.between(reading(1, 0, 0), reading(2, 0, 0), 0.0) is None
+    assert Demand.between(still, lent_not_returned, 1.0) is None
+    assert Demand.between(reading(1, 0, 0), reading(2, 0, 0), 0.0) is None
 
 
 def test_longest_holder_by_all_its_time() -> None:
