@@ -8,7 +8,7 @@ import json
 import sys
 import typing as t
 from collections.abc import Callable
-from collections.abc import Collection
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -35,13 +35,13 @@ from ..diagnostics.server_info import query_servers
 from ..diagnostics.server_info import ServerInfo
 from ..stats.holders import Holder
 from ..stats.readings import PoolStats
-from . import tables as report
+from . import tables
 from .watch import pace
 from .watch import Watch
 
 _T = t.TypeVar("_T")
 
-SHORTEST, LONGEST = 0.1, 3600  # seconds between two readings
+MIN_INTERVAL, MAX_INTERVAL = 0.1, 3600  # seconds
 
 pool_cli = AppGroup("pool", help="Show the connection pools of the running workers.")
 
@@ -58,16 +58,17 @@ def _complete_bind(
 def _check_interval(
     context: click.Context, parameter: click.Parameter, seconds: float | None
 ) -> float | None:
-    if seconds is None or SHORTEST <= seconds <= LONGEST:  # which NaN is not
+    if seconds is None or MIN_INTERVAL <= seconds <= MAX_INTERVAL:  # NaN is refused
         return seconds
-    raise click.BadParameter(f"use {SHORTEST:g} to {LONGEST} seconds, not {seconds:g}")
+    allowed = f"{MIN_INTERVAL:g} to {MAX_INTERVAL} seconds"
+    raise click.BadParameter(f"use {allowed}, not {seconds:g}")
 
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print a JSON object.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _bind = click.option(
-    "--bind", metavar="NAME", help="This bind only.", shell_complete=_complete_bind
+    "--bind", metavar="NAME", help="Only this bind.", shell_complete=_complete_bind
 )
-_pid = click.option("--pid", type=int, metavar="PID", help="This worker only.")
+_pid = click.option("--pid", type=int, metavar="PID", help="Only this worker.")
 _watch = click.option(
     "--watch",
     type=float,
@@ -75,25 +76,25 @@ _watch = click.option(
     flag_value=1.0,
     metavar="[SECONDS]",
     callback=_check_interval,
-    help="Go on, with a reading every second or so many, until Ctrl-C.",
+    help="Refresh every SECONDS (default 1) until Ctrl-C.",
 )
 
 
 @pool_cli.command()
 @_bind
-@click.option("--endpoints", is_flag=True, help="A row for each endpoint instead.")
+@click.option("--endpoints", is_flag=True, help="Show endpoints instead of workers.")
 @_watch
 @_json
 def stats(
     bind: str | None, endpoints: bool, watch: float | None, as_json: bool
 ) -> None:
-    """Show each running worker, and the server's view."""
+    """Show the pools of each worker and the server's connections."""
     pools = pools_of(current_app)
-    binds = _chosen(pools, bind)
+    binds = _select_binds(pools, bind)
     if watch is not None:
-        _go_on(watch, binds, endpoints, as_json)
+        _watch_stats(watch, binds, endpoints, as_json)
         return
-    workers = _asked(ask_stats)
+    workers = _ask_workers(ask_stats)
     totals = _totals(workers, binds)
     servers = {
         name: info.as_dict()
@@ -115,33 +116,36 @@ def _print_stats(
     servers: dict[str, dict[str, t.Any]],
     endpoints: bool,
 ) -> None:
-    table = report.endpoints_table if endpoints else report.workers_table
+    table = tables.endpoints_table if endpoints else tables.workers_table
     if not workers:
-        _print(report.no_workers(folder_of(current_app)))
+        _print(tables.no_workers(folder_of(current_app)))
     for name, total in totals.items():
         if workers:
             _print(table(name, workers, total))
-        _print(report.server_line(name, servers[name]), "error" in servers[name])
+        _print(tables.server_line(name, servers[name]), "error" in servers[name])
 
 
-def _go_on(seconds: float, binds: list[str], endpoints: bool, as_json: bool) -> None:
-    """Show one reading after the other, in place where the output is a terminal."""
+def _watch_stats(
+    seconds: float, binds: list[str], endpoints: bool, as_json: bool
+) -> None:
+    """Show readings until Ctrl-C, redrawn in place if the output is a terminal."""
     watch = Watch(binds, endpoints)
     console = _console()
     in_place = sys.stdout.isatty() and not console.is_dumb_terminal and not as_json
     live = Live(console=console, auto_refresh=False) if in_place else None
     with contextlib.suppress(KeyboardInterrupt), live or contextlib.nullcontext():
         for now in pace(seconds):
-            workers = _asked(ask_stats)
+            workers = _ask_workers(ask_stats)
             watch.add(workers, now)
             moment = datetime.now().astimezone()
             if as_json:
                 reading = _stats_json(workers, _totals(workers, binds))
                 click.echo(json.dumps({"time": moment.isoformat()} | reading))
                 continue
-            heading = [Text(f"{moment:%H:%M:%S}, every {seconds:g} s until Ctrl-C")]
+            pacing = f"every {seconds:g} s, stop with Ctrl-C"
+            heading = [Text(f"{moment:%H:%M:%S}, {pacing}")]
             if not workers:
-                heading.append(report.no_workers(folder_of(current_app)))
+                heading.append(tables.no_workers(folder_of(current_app)))
             if live:
                 live.update(Group(*heading, watch), refresh=True)
             else:
@@ -151,34 +155,38 @@ def _go_on(seconds: float, binds: list[str], endpoints: bool, as_json: bool) -> 
 
 @pool_cli.command()
 @_bind
-@click.option("--stack", is_flag=True, help="With where it was taken, and stands.")
+@click.option(
+    "--stack",
+    is_flag=True,
+    help="Include the stack of the checkout and the holder's current stack.",
+)
 @_json
 def who(bind: str | None, stack: bool, as_json: bool) -> None:
-    """Show who holds each connection that is lent now."""
-    binds = _chosen(pools_of(current_app), bind)
-    workers = _asked(lambda folder: ask_holders(folder, stack))
+    """Show who holds each connection that is checked out."""
+    binds = _select_binds(pools_of(current_app), bind)
+    workers = _ask_workers(lambda folder: ask_holders(folder, stack))
     if as_json:
         _print_json({"workers": [_holders_json(each, binds) for each in workers]})
         return
     if not workers:
-        _print(report.no_workers(folder_of(current_app)))
+        _print(tables.no_workers(folder_of(current_app)))
     for name in binds if workers else []:
-        _print(report.holders_table(name, workers, stack))
+        _print(tables.holders_table(name, workers, stack))
 
 
 @pool_cli.command()
 @_json
 def check(as_json: bool) -> None:
-    """Look for what is wrong; exit with 1 if something is."""
+    """Check settings, workers and servers; exit with 1 on an error."""
     settings = {name: each.settings for name, each in pools_of(current_app).items()}
-    findings = list(run_checks(settings, lambda: _asked(ask_stats)))
-    well = all(finding.verdict != "error" for finding in findings)
+    findings = list(run_checks(settings, lambda: _ask_workers(ask_stats)))
+    passed = all(finding.verdict != "error" for finding in findings)
     if as_json:
         found = [finding.as_dict() for finding in findings]
-        _print_json({"ok": well, "findings": found})
+        _print_json({"ok": passed, "findings": found})
     else:
-        _console().print(report.findings_table(findings))
-    if not well:
+        _console().print(tables.findings_table(findings))
+    if not passed:
         sys.exit(1)
 
 
@@ -187,9 +195,9 @@ def check(as_json: bool) -> None:
 @_pid
 @_json
 def recycle(bind: str | None, pid: int | None, as_json: bool) -> None:
-    """Retire all connections: idle ones now, others later."""
-    _chosen(pools_of(current_app), bind)
-    workers = _asked(lambda folder: ask_recycle(folder, bind, pid))
+    """Retire all connections: close idle ones now, others on return."""
+    _select_binds(pools_of(current_app), bind)
+    workers = _ask_workers(lambda folder: ask_recycle(folder, bind, pid))
     _print_answers(workers, pid, as_json)
 
 
@@ -199,61 +207,62 @@ def recycle(bind: str | None, pid: int | None, as_json: bool) -> None:
 @_pid
 @_json
 def resize(max_size: int, bind: str | None, pid: int | None, as_json: bool) -> None:
-    """Let each worker have up to N connections.
+    """Set the maximum pool size of each running worker to N.
 
-    This lasts until the worker ends. MYSQLPOOL_MAX_SIZE is what the next one has.
+    It lasts until the worker ends. A new worker starts with MYSQLPOOL_MAX_SIZE.
     """
-    _chosen(pools_of(current_app), bind)
-    workers = _asked(lambda folder: ask_resize(folder, max_size, bind, pid))
+    _select_binds(pools_of(current_app), bind)
+    workers = _ask_workers(lambda folder: ask_resize(folder, max_size, bind, pid))
     _print_answers(workers, pid, as_json)
 
 
 def _print_answers(
     workers: list[Reply[dict[str, int]]], pid: int | None, as_json: bool
 ) -> None:
-    """Print what each worker did; exit with 1 if one did not answer."""
+    """Print what each worker did; exit with 1 if one failed or did not answer."""
     if pid is not None and not workers:
         raise click.BadParameter(
-            f"no worker of this app that uses its pools has the process id {pid}:"
-            " `flask pool stats` lists them",
+            f"no worker with process id {pid} uses the pools of this app:"
+            " `flask pool stats` lists the workers",
             param_hint="--pid",
         )
     if as_json:
         _print_json({"workers": [_worker_json(each, each.binds) for each in workers]})
     elif not workers:
-        _print(report.no_workers(folder_of(current_app)))
+        _print(tables.no_workers(folder_of(current_app)))
     elif any(worker.binds for worker in workers):
-        _print(report.counts_table(workers))
-    silent = report.silent(workers)
-    for line in silent:
+        _print(tables.counts_table(workers))
+    errors = tables.error_lines(workers)
+    for line in errors:
         _print(line, to_stderr=True)
-    if silent:
+    if errors:
         sys.exit(1)
 
 
 @pool_cli.command()
 @_json
 def config(as_json: bool) -> None:
-    """Show the settings in force, secrets masked."""
+    """Show the settings, with secrets masked."""
     binds = pools_of(current_app)
     settings = {name: pool.settings.masked() for name, pool in binds.items()}
     if as_json:
         _print_json(settings)
         return
     for name, values in settings.items():
-        _console().print(report.settings_table(name, values))
+        _console().print(tables.settings_table(name, values))
 
 
-def _chosen(pools: Collection[str], bind: str | None) -> list[str]:
-    if bind is not None and bind not in pools:
+def _select_binds(known: Iterable[str], bind: str | None) -> list[str]:
+    binds = list(known)
+    if bind is not None and bind not in binds:
         raise click.BadParameter(
-            f"there is no bind {bind!r}, only {', '.join(map(repr, pools))}",
+            f"there is no bind {bind!r}, only {', '.join(map(repr, binds))}",
             param_hint="--bind",
         )
-    return [bind] if bind is not None else list(pools)
+    return [bind] if bind is not None else binds
 
 
-def _asked(ask: Callable[[Path], list[Reply[_T]]]) -> list[Reply[_T]]:
+def _ask_workers(ask: Callable[[Path], list[Reply[_T]]]) -> list[Reply[_T]]:
     try:
         return ask(folder_of(current_app))
     except OSError as error:
@@ -301,12 +310,12 @@ def _print_json(value: t.Any) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def _print(what: report.Sheet | Text, to_stderr: bool = False) -> None:
+def _print(what: tables.TitledTable | Text, to_stderr: bool = False) -> None:
     _console(to_stderr).print(what, soft_wrap=True)
 
 
 def _console(stderr: bool = False) -> Console:
-    """Return where to print; what the terminal's encoding lacks becomes ``?``."""
+    """Return a console that replaces what the terminal cannot encode with ``?``."""
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")

@@ -1,7 +1,7 @@
-"""What the command line prints, made of plain data.
+"""The tables and lines that the command line prints.
 
-The rule of this room: it reads well at 80 columns, nothing is cut off where that is
-too narrow, and no text of others is taken for markup.
+Invariants: a table fits 80 columns where its data allows it, a narrower terminal cuts
+nothing off, and text from elsewhere is never read as markup.
 """
 
 from __future__ import annotations
@@ -49,16 +49,15 @@ ENDPOINT_COLUMNS = (
     "share",
 )
 _UNLIMITED = 10_000  # columns
-_NARROWEST = 40  # columns for what stands below a row
-_INDENT = 8
+_MIN_DETAIL_WIDTH = 40  # columns
+_DETAIL_INDENT = 8
 
 
-class Sheet:
-    """A table under its title and above its notes, without the blanks with which
-    rich fills each line.
+class TitledTable:
+    """A table below its title and above its notes, without trailing blanks.
 
     :param wrap: fit it into the terminal; else it is as wide as it needs to be.
-    :param details: what stands below each row, of a table with a line for each.
+    :param details: one for each row, shown below it; each row must be one line.
     """
 
     def __init__(
@@ -93,10 +92,10 @@ class Sheet:
     def _detail(
         self, row: int, console: Console, options: ConsoleOptions
     ) -> RenderResult:
-        width = max(_NARROWEST, options.max_width) - _INDENT
+        width = max(_MIN_DETAIL_WIDTH, options.max_width) - _DETAIL_INDENT
         options = options.update(max_width=width)
         for line in console.render_lines(self._details[row], options, pad=False):
-            yield Segment(" " * _INDENT)
+            yield Segment(" " * _DETAIL_INDENT)
             yield from _stripped(line)
             yield Segment.line()
 
@@ -127,31 +126,31 @@ def workers_table(
     workers: Iterable[Reply[PoolStats]],
     total: PoolStats,
     rows: int | None = None,
-) -> Sheet:
-    """Return the workers of one bind, a row each, and the total.
+) -> TitledTable:
+    """Return a row for each worker of one bind, and the total.
 
-    :param rows: show so many at most, those that are busiest.
+    :param rows: the most rows to show: the busiest workers.
     """
     workers = list(workers)
     table = Table(box=box.SIMPLE, show_footer=len(workers) > 1, **_PLAIN)
     for heading, sum_up in zip(COLUMNS, ("total", *_cells(total)), strict=True):
         table.add_column(heading, sum_up, justify="right", no_wrap=True)
     readings = {each.pid: each.binds[bind] for each in workers if bind in each.binds}
-    busiest = sorted(readings, key=lambda pid: _business(readings[pid]))[:rows]
+    busiest = sorted(readings, key=lambda pid: _busiest_first(readings[pid]))[:rows]
     for pid in (pid for pid in readings if pid in busiest):
         table.add_row(str(pid), *_cells(readings[pid]))
-    notes = _more(len(readings) - len(busiest), "worker") + silent(workers)
-    return Sheet(f"Pool {bind}", table, notes, wrap=False)
+    notes = _not_shown(len(readings) - len(busiest), "worker") + error_lines(workers)
+    return TitledTable(f"Pool {bind}", table, notes, wrap=False)
 
 
-def _business(reading: PoolStats) -> tuple[float, ...]:
+def _busiest_first(reading: PoolStats) -> tuple[float, ...]:
     return -reading.waiting, -reading.in_use, -reading.oldest_use_seconds
 
 
-def _more(number: int, noun: str) -> list[Text]:
+def _not_shown(number: int, noun: str) -> list[Text]:
     if not number:
         return []
-    return [Text(f"and {number} {noun}{'s' * (number > 1)} with less to show")]
+    return [Text(f"{number} more {noun}{'s' * (number > 1)} not shown")]
 
 
 def _cells(reading: PoolStats) -> list[str]:
@@ -173,10 +172,10 @@ def endpoints_table(
     workers: Iterable[Reply[PoolStats]],
     total: PoolStats,
     rows: int | None = None,
-) -> Sheet:
-    """Return what each endpoint does with one bind, the longest holder first.
+) -> TitledTable:
+    """Return a row for each endpoint of one bind, the longest holder first.
 
-    :param rows: show so many at most.
+    :param rows: the most rows to show.
     """
     table = Table(box=box.SIMPLE_HEAD, **_PLAIN)
     for heading in ENDPOINT_COLUMNS:
@@ -187,8 +186,8 @@ def endpoints_table(
     for name in sorted(held, key=lambda name: (-held[name], name))[:rows]:
         cells = _endpoint_cells(total.endpoints[name])
         table.add_row(*cells, f"{held[name] / all_held:.0%}", Text(name))
-    notes = _more(len(held) - table.row_count, "endpoint") + silent(workers)
-    return Sheet(f"Pool {bind}", table, notes, wrap=False)
+    notes = _not_shown(len(held) - table.row_count, "endpoint") + error_lines(workers)
+    return TitledTable(f"Pool {bind}", table, notes, wrap=False)
 
 
 def _endpoint_cells(reading: EndpointStats) -> list[str]:
@@ -205,23 +204,23 @@ def _endpoint_cells(reading: EndpointStats) -> list[str]:
 
 def holders_table(
     bind: str, workers: Iterable[Reply[list[Holder]]], stacks: bool = False
-) -> Sheet:
-    """Return who holds connections of one bind, the longest first, with what does not
-    fit beside that below each row.
+) -> TitledTable:
+    """Return a row for each holder of one bind, the longest first, with its thread
+    and statement below.
 
-    :param stacks: where they took it and where they stand, too.
+    :param stacks: also the stack of the checkout and the current stack.
     """
     workers = list(workers)
-    lent = [
+    held = [
         (each.pid, holder) for each in workers for holder in each.binds.get(bind, ())
     ]
-    lent.sort(key=lambda each: -each[1].seconds)
+    held.sort(key=lambda each: -each[1].seconds)
     table = Table(box=box.SIMPLE_HEAD, **_PLAIN)
     for heading in ("worker", "held", "connection"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("transaction", no_wrap=True)
     table.add_column("holder", no_wrap=True)
-    for pid, holder in lent:
+    for pid, holder in held:
         table.add_row(
             str(pid),
             duration(holder.seconds),
@@ -229,9 +228,11 @@ def holders_table(
             "open" if holder.in_transaction else "none",
             Text(holder.holder),
         )
-    notes = silent(workers) if lent else [Text("Nobody holds one"), *silent(workers)]
-    details = [_details(holder, stacks) for _, holder in lent]
-    return Sheet(f"Pool {bind}", table, notes, wrap=False, details=details)
+    notes = error_lines(workers)
+    if not held:
+        notes.insert(0, Text("No connection is checked out"))
+    details = [_details(holder, stacks) for _, holder in held]
+    return TitledTable(f"Pool {bind}", table, notes, wrap=False, details=details)
 
 
 def _details(holder: Holder, stacks: bool) -> Table:
@@ -242,61 +243,61 @@ def _details(holder: Holder, stacks: bool) -> Table:
     if holder.statement:
         table.add_row("statement", Text(holder.statement))
     if stacks:
-        for label, stack in (("taken", holder.taken), ("stands", holder.stands)):
-            table.add_row(label, Text("\n".join(stack) or "not known"))
+        for label, stack in (("checkout", holder.taken), ("current", holder.stands)):
+            table.add_row(label, Text("\n".join(stack) or "unknown"))
     return table
 
 
-def counts_table(workers: Iterable[Reply[dict[str, int]]]) -> Sheet:
-    """Return what each worker did, in the words in which it says so."""
+def counts_table(workers: Iterable[Reply[dict[str, int]]]) -> TitledTable:
+    """Return the counts that each worker reported; their names are the headings."""
     answered = [worker for worker in workers if worker.binds]
-    words = dict.fromkeys(
-        word
+    names = dict.fromkeys(
+        name
         for worker in answered
         for counts in worker.binds.values()
-        for word in counts
+        for name in counts
     )
     table = Table(box=box.SIMPLE_HEAD, **_PLAIN)
     table.add_column("worker", justify="right", no_wrap=True)
     table.add_column("pool", no_wrap=True)
-    for word in words:
-        table.add_column(word.replace("_", " "), justify="right", no_wrap=True)
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for worker in answered:
         for bind, counts in worker.binds.items():
-            cells = [str(counts.get(word, "")) for word in words]
+            cells = [str(counts.get(name, "")) for name in names]
             table.add_row(str(worker.pid), Text(bind), *cells)
-    return Sheet("Workers", table, wrap=False)
+    return TitledTable("Workers", table, wrap=False)
 
 
-def silent(workers: Iterable[Reply[t.Any]]) -> list[Text]:
-    """Return a line for each worker that did not answer, or could not do it."""
-    return [Text(_complaint(each), style="red") for each in workers if each.error]
+def error_lines(workers: Iterable[Reply[t.Any]]) -> list[Text]:
+    """Return a line for each worker that did not answer or reported an error."""
+    return [Text(_error(each), style="red") for each in workers if each.error]
 
 
-def _complaint(worker: Reply[t.Any]) -> str:
-    joint = " is" if worker.error.startswith("not ") else ":"
-    return f"Worker {worker.pid}{joint} {worker.error}"
+def _error(worker: Reply[t.Any]) -> str:
+    verb = " is" if worker.error.startswith("not ") else ":"
+    return f"Worker {worker.pid}{verb} {worker.error}"
 
 
 def no_workers(folder: Path) -> Text:
-    """Return that nobody answers, and where they were looked for."""
+    """Return a line that says in which folder no worker was found."""
     return Text(
-        "No worker of this app is using its pools, as far as user"
-        f" {os.geteuid()} can see in {folder}"
+        f"No worker of this app is using its pools (looked in {folder} as user"
+        f" {os.geteuid()})"
     )
 
 
-def server_line(bind: str, view: dict[str, t.Any]) -> Text:
-    """Return the server's own view of one bind."""
-    if "error" in view:
-        return Text(f"Server of {bind}: {view['error']}", style="red")
+def server_line(bind: str, server: dict[str, t.Any]) -> Text:
+    """Return the version and the open connections of a bind's server."""
+    if "error" in server:
+        return Text(f"Server of {bind}: {server['error']}", style="red")
     return Text(
-        f"Server of {bind}: {view['version']}, {view['threads_connected']} of"
-        f" {view['max_connections']} connections open"
+        f"Server of {bind}: {server['version']}, {server['threads_connected']} of"
+        f" {server['max_connections']} connections open"
     )
 
 
-def findings_table(findings: Iterable[Finding]) -> Sheet:
+def findings_table(findings: Iterable[Finding]) -> TitledTable:
     table = Table(box=box.SIMPLE_HEAD, **_PLAIN)
     for heading in ("bind", "check", "verdict", "what was found"):
         table.add_column(heading, overflow="fold")
@@ -306,16 +307,16 @@ def findings_table(findings: Iterable[Finding]) -> Sheet:
         if finding.change:
             text.append(f"\n→ {finding.change}", style="bold")
         table.add_row(Text(", ".join(finding.binds)), finding.check, verdict, text)
-    return Sheet("Check", table)
+    return TitledTable("Check", table)
 
 
-def settings_table(bind: str, settings: dict[str, t.Any]) -> Sheet:
+def settings_table(bind: str, settings: dict[str, t.Any]) -> TitledTable:
     table = Table(box=box.SIMPLE_HEAD, **_PLAIN)
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
     for name, value in settings.items():
         table.add_row(name, Text('""' if value == "" else str(value)))
-    return Sheet(f"Settings of {bind}", table)
+    return TitledTable(f"Settings of {bind}", table)
 
 
 _PLAIN: dict[str, t.Any] = {

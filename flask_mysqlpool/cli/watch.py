@@ -1,6 +1,6 @@
-"""What ``stats --watch`` shows: the workers now, and the recent past as bars.
+"""The screen of ``stats --watch``: the workers, and a bar chart of recent readings.
 
-The rule of this room: it keeps readings and draws them; asking and time are others'.
+It keeps and draws the readings that it is given; it asks no worker.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from ..control.client import merged
 from ..control.client import Reply
 from ..stats.readings import PoolStats
 from .tables import endpoints_table
-from .tables import Sheet
+from .tables import TitledTable
 from .tables import workers_table
 
-LONGEST_PAST = 500  # samples
-BARS = "▁▂▃▄▅▆▇█"  # the first one is nothing
+MAX_SAMPLES = 500
+BARS = "▁▂▃▄▅▆▇█"  # the first is for 0
 ASCII_BARS = "_.:-=+*#"
-# Lines of a bind besides its workers: a blank, title, headings, total, bars.
-_FRAME = 11
-_LABEL, _VALUE, _SCALE = 11, 7, 13  # columns beside the bars
+# Lines of a bind besides its rows: a blank, title, headings, total, bars.
+_FIXED_LINES = 11
+_LABEL_WIDTH, _VALUE_WIDTH, _SCALE_WIDTH = 11, 7, 13
 
 Replies = list[Reply[PoolStats]]
 
 
 def pace(seconds: float) -> Iterator[float]:
-    """Yield the time now, every so many seconds; what the caller does in between
-    counts.
+    """Yield the time once per interval, the caller's own time included. An interval
+    that was missed is not made up for.
     """
     due = time.monotonic()
     while True:
@@ -48,8 +48,8 @@ def pace(seconds: float) -> Iterator[float]:
 
 
 @dataclasses.dataclass
-class Past:
-    """The recent past of one bind, the latest last."""
+class History:
+    """The recent samples of one bind, the latest last."""
 
     in_use: deque[float] = dataclasses.field(default_factory=lambda: _samples())
     waiting: deque[float] = dataclasses.field(default_factory=lambda: _samples())
@@ -57,13 +57,13 @@ class Past:
 
 
 class Watch:
-    """What the workers said last, and what came of it before.
+    """The last reading of all workers, and the history of each bind.
 
-    :param endpoints: show a row for each endpoint, not for each worker.
+    :param endpoints: show endpoints instead of workers.
     """
 
     def __init__(self, binds: Sequence[str], endpoints: bool = False) -> None:
-        self.binds = {bind: Past() for bind in binds}
+        self.binds = {bind: History() for bind in binds}
         self._table = endpoints_table if endpoints else workers_table
         self._replies: Replies = []
         self._totals: dict[str, PoolStats] = {}
@@ -71,20 +71,20 @@ class Watch:
         self._checkouts: dict[tuple[int, str], int] = {}
 
     def add(self, replies: Replies, now: float) -> None:
-        """Take a reading of all workers."""
+        """Add a reading of all workers, taken at ``now``."""
         self._replies = replies
         totals = merged(replies)
         self._totals = {bind: totals.get(bind, PoolStats()) for bind in self.binds}
-        for bind, past in self.binds.items():
-            past.in_use.append(self._totals[bind].in_use)
-            past.waiting.append(self._totals[bind].waiting)
-            lent = sum(self._lent_since(reply, bind) for reply in replies)
+        for bind, history in self.binds.items():
+            history.in_use.append(self._totals[bind].in_use)
+            history.waiting.append(self._totals[bind].waiting)
+            checkouts = sum(self._new_checkouts(reply, bind) for reply in replies)
             if self._asked_at is not None:
-                past.rate.append(lent / max(1e-3, now - self._asked_at))
+                history.rate.append(checkouts / max(1e-3, now - self._asked_at))
         self._asked_at = now
 
-    def _lent_since(self, reply: Reply[PoolStats], bind: str) -> int:
-        """Return what a worker lent since it last answered, all if it never did."""
+    def _new_checkouts(self, reply: Reply[PoolStats], bind: str) -> int:
+        """Return a worker's checkouts since it last answered, all if it never did."""
         if bind not in reply.binds:
             return 0
         before = self._checkouts.get((reply.pid, bind), 0)
@@ -92,51 +92,53 @@ class Watch:
         self._checkouts[reply.pid, bind] = checkouts
         return checkouts - before if checkouts >= before else checkouts
 
-    def lines(self) -> Iterator[Sheet | Text]:
-        """Return the present, and a line for the rate, as plain text."""
-        for bind, past in self.binds.items():
+    def lines(self) -> Iterator[TitledTable | Text]:
+        """Return the tables and a line with the rates, without bars."""
+        for bind, history in self.binds.items():
             yield self._table(bind, self._replies, self._totals[bind])
             yield Text(
-                f"{past.in_use[-1]:.0f} of {self._totals[bind].max_size} in use,"
-                f" {past.waiting[-1]:.0f} waiting, {_last(past.rate)} checkouts/s"
+                f"{history.in_use[-1]:.0f} of {self._totals[bind].max_size} in use,"
+                f" {history.waiting[-1]:.0f} waiting, {_last(history.rate)} checkouts/s"
             )
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
     ) -> RenderResult:
-        silent = sum(bool(reply.error) for reply in self._replies)
+        errors = sum(bool(reply.error) for reply in self._replies)
         share = options.size.height // max(1, len(self.binds))
-        rows = max(0, share - _FRAME - silent)
-        ramp = ASCII_BARS if options.ascii_only else BARS
-        for number, (bind, past) in enumerate(self.binds.items()):
+        rows = max(0, share - _FIXED_LINES - errors)
+        symbols = ASCII_BARS if options.ascii_only else BARS
+        for number, (bind, history) in enumerate(self.binds.items()):
             if number:
                 yield Text()
             total = self._totals[bind]
             yield self._table(bind, self._replies, total, rows)
-            yield from _past(past, total.max_size, options.max_width, ramp)
+            yield from _bar_lines(history, total.max_size, options.max_width, symbols)
 
 
-def _past(past: Past, max_size: int, width: int, ramp: str) -> Iterator[Text]:
-    room = max(8, width - _LABEL - _VALUE - _SCALE - 3)
+def _bar_lines(
+    history: History, max_size: int, width: int, symbols: str
+) -> Iterator[Text]:
+    room = max(8, width - _LABEL_WIDTH - _VALUE_WIDTH - _SCALE_WIDTH - 3)
     for label, samples, top in (
-        ("in use", past.in_use, max_size),
-        ("waiting", past.waiting, 0),
-        ("checkouts/s", past.rate, 0),
+        ("in use", history.in_use, max_size),
+        ("waiting", history.waiting, 0),
+        ("checkouts/s", history.rate, 0),
     ):
         shown = list(samples)[-room:]
         peak = max(shown, default=0.0)
         scale = f"of {top}" if top else f"peak {_number(peak)}"
-        line = Text(f"{label:>{_LABEL}} {_last(samples):>{_VALUE}} ")
-        line.append(bars(shown, top or peak, ramp).rjust(room), style="cyan")
+        line = Text(f"{label:>{_LABEL_WIDTH}} {_last(samples):>{_VALUE_WIDTH}} ")
+        line.append(bars(shown, top or peak, symbols).rjust(room), style="cyan")
         line.append(f" {scale}")
         yield line
 
 
-def bars(samples: Iterable[float], top: float, ramp: str = BARS) -> str:
-    """Return a bar for each sample. Only nothing looks like nothing."""
-    most = len(ramp) - 1
-    heights = (math.ceil(most * each / top) if top else 0 for each in samples)
-    return "".join(ramp[max(0, min(most, height))] for height in heights)
+def bars(samples: Iterable[float], top: float, symbols: str = BARS) -> str:
+    """Return a bar for each sample; only 0 has the lowest one."""
+    highest = len(symbols) - 1
+    heights = (math.ceil(highest * each / top) if top else 0 for each in samples)
+    return "".join(symbols[max(0, min(highest, height))] for height in heights)
 
 
 def _last(samples: deque[float]) -> str:
@@ -148,4 +150,4 @@ def _number(amount: float) -> str:
 
 
 def _samples() -> deque[float]:
-    return deque(maxlen=LONGEST_PAST)
+    return deque(maxlen=MAX_SAMPLES)

@@ -92,7 +92,7 @@ def test_who_as_text(shop: flask.Flask) -> None:
     assert "information_schema" in plain and "secret" not in plain
     assert "Pool default" in plain and "Pool reports" in plain
     assert "in place_order" in stacks and "in place_order" not in plain
-    assert "  stands " in stacks
+    assert "  current " in stacks
     assert "Pool reports" in one and "Pool default" not in one
     assert all(len(line) <= 80 for line in (plain + stacks).splitlines())
 
@@ -107,9 +107,9 @@ def test_who_where_nobody_holds_and_where_nobody_runs(shop: flask.Flask) -> None
     lines = run(shop, "who").stdout.splitlines()
     assert lines == [
         "Pool default",
-        "Nobody holds one",
+        "No connection is checked out",
         "Pool reports",
-        "Nobody holds one",
+        "No connection is checked out",
     ]
     (worker,) = run_json(shop, "who")["workers"]
     assert worker == {"pid": os.getpid(), "binds": {"default": [], "reports": []}}
@@ -205,7 +205,7 @@ def test_worker_that_is_not_there_is_an_error(shop: flask.Flask, command: str) -
         result = run(shop, *command.split(), "--pid", "1", *arguments)
         assert result.exit_code == 2
         assert result.stdout == ""
-        assert "no worker of this app that uses its pools has the process id 1" in (
+        assert "no worker with process id 1 uses the pools of this app" in (
             " ".join(result.stderr.split())
         )
     assert pool_of(shop).stats().max_size == 10

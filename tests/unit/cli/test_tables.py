@@ -171,7 +171,7 @@ def test_endpoints_are_shown_by_the_time_they_hold() -> None:
 def test_only_so_many_rows_as_asked_for() -> None:
     few = printed(endpoints_table("default", [], endpoints(), rows=1))
     assert "POST shop" in few and "GET" not in few
-    assert few.splitlines()[-1] == "and 1 endpoint with less to show"
+    assert few.splitlines()[-1] == "1 more endpoint not shown"
     workers = [
         Reply(pid, {"default": PoolStats(in_use=pid % 5, waiting=waiting)})
         for pid, waiting in ((10, 0), (11, 0), (12, 3), (13, 0), (14, 0))
@@ -180,9 +180,9 @@ def test_only_so_many_rows_as_asked_for() -> None:
     lines = printed(table).splitlines()
     assert [line.split()[0] for line in lines[4:7]] == ["12", "13", "14"]
     assert lines[7].startswith("───") and lines[8].split()[0] == "total"
-    assert lines[9] == "and 2 workers with less to show"
+    assert lines[9] == "2 more workers not shown"
     none = printed(workers_table("default", workers, PoolStats(), rows=0))
-    assert none == "Pool default\nand 5 workers with less to show\n"
+    assert none == "Pool default\n5 more workers not shown\n"
 
 
 def a_holder(**values: t.Any) -> Holder:
@@ -207,14 +207,14 @@ worker    held  connection  transaction  holder
         thread     MainThread
         statement  UPDATE account SET balance = balance - ? WHERE id = ? AND
                    owner = ?
-        taken      not known
-        stands     not known
+        checkout   unknown
+        current    unknown
     41  346 ms          81  none         GET slow
         thread     ThreadPoolExecutor-0_1
         statement  SELECT SLEEP(?)
-        taken      example_app/views.py:88 in slow
+        checkout   example_app/views.py:88 in slow
                    example_app/bank.py:12 in sleep
-        stands     example_app/bank.py:140 in sleep
+        current    example_app/bank.py:140 in sleep
 Worker 43 is not answering (timed out)
 """
 LONG = "UPDATE account SET balance = balance - ? WHERE id = ? AND owner = ?"
@@ -245,7 +245,7 @@ def test_holders_with_all_that_is_known_at_80_columns() -> None:
 
 def test_holders_without_stacks() -> None:
     text = printed(holders_table("default", two_holders()))
-    assert "taken" not in text and "stands" not in text
+    assert "checkout" not in text and "current" not in text
     assert "thread     MainThread" in text and "GET slow" in text
 
 
@@ -263,7 +263,7 @@ def test_nobody_holds_a_connection() -> None:
     text = printed(holders_table("reports", two_holders()))
     assert text.splitlines() == [
         "Pool reports",
-        "Nobody holds one",
+        "No connection is checked out",
         "Worker 43 is not answering (timed out)",
     ]
 
