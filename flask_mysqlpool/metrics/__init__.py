@@ -1,3 +1,3 @@
-"""Metrics in the names of the field, for Prometheus and for OpenTelemetry. Each is an
-optional extra that nothing else imports.
+"""Metrics for Prometheus and OpenTelemetry, in the names of its conventions. Each is
+an optional extra that no other module imports.
 """

@@ -1,5 +1,5 @@
-"""The nine metrics that OpenTelemetry's conventions have for a pool of connections:
-their names, and how each is read from a pool's numbers.
+"""The nine metrics of OpenTelemetry's conventions for connection pools: their names,
+and how each is read from :class:`PoolStats`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import typing as t
 from collections.abc import Callable
 from enum import Enum
 
-from ..config.settings import Settings
-from ..pool.pools import Pools
-from ..stats.histogram import Histogram
+from flask import Flask
+
+from ..context import pools_of
+from ..stats.readings import Histogram
 from ..stats.readings import PoolStats
 
 POOL_NAME = "db.client.connection.pool.name"
 STATE = "db.client.connection.state"
 
-# Seconds. The conventions leave them to the implementation.
+# Upper bounds in seconds. The conventions leave them to the implementation.
 BOUNDS = (
     0.0005,
     0.001,
@@ -45,17 +46,17 @@ _DEFAULT_PORT = 3306
 class Kind(Enum):
     """What the values of a metric are, in OpenTelemetry's words."""
 
-    UP_DOWN_COUNTER = "goes up and down, and adds up over processes"
-    COUNTER = "goes up only"
+    UP_DOWN_COUNTER = "rises and falls; can be summed over processes"
+    COUNTER = "only rises"
     HISTOGRAM = "durations in buckets"
-    SUMMARY = "durations, their number and sum only"
+    SUMMARY = "durations: their count and sum"
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """A metric and where it is found.
+    """A metric and how it is read.
 
-    :param read: gives the values by what the ``attribute`` is for them.
+    :param read: returns the values, by the value of ``attribute``.
     """
 
     kind: Kind
@@ -69,7 +70,7 @@ class Metric:
 def single(
     read: Callable[[PoolStats], t.Any],
 ) -> Callable[[PoolStats], dict[str, t.Any]]:
-    """Make of a value what a :class:`Metric` reads where it has no attribute."""
+    """Return a ``read`` function for a :class:`Metric` without attribute."""
     return lambda stats: {"": read(stats)}
 
 
@@ -143,41 +144,42 @@ CONVENTIONS = (
 )
 
 
-def pool_names(pools: Pools) -> dict[str, str]:
-    """Return the name of each bind's pool, ``host:port/database`` as the conventions
-    propose. Where an earlier bind has that name, ``#`` and the bind follow: the
-    conventions want it unique.
+def pool_names(app: Flask) -> dict[str, str]:
+    """Return the pool name of each bind: ``host:port/database`` as the conventions
+    propose. They want it unique: if an earlier bind has that name, ``#`` and the bind
+    follow.
+
+    :raise NotInitializedError: the app has no pools.
     """
     names: dict[str, str] = {}
-    for bind, pool in pools.items():
-        name = _address(pool.settings)
+    for bind, pool in pools_of(app).items():
+        settings = pool.settings
+        name = settings.unix_socket or _host_and_port(settings.host, settings.port)
+        if settings.database:
+            name += f"/{settings.database}"
         names[bind] = f"{name}#{bind}" if name in names.values() else name
     return names
 
 
-def _address(settings: Settings) -> str:
-    address = settings.unix_socket
-    if address is None:
-        host = settings.host or "localhost"
-        shown = f"[{host}]" if ":" in host else host
-        address = f"{shown}:{settings.port or _DEFAULT_PORT}"
-    return f"{address}/{settings.database}" if settings.database else address
+def _host_and_port(host: str | None, port: int | None) -> str:
+    host = host or "localhost"
+    return f"{f'[{host}]' if ':' in host else host}:{port or _DEFAULT_PORT}"
 
 
 @functools.cache
-def duration(index: int) -> float:
-    """Return what a duration in a bucket of our histograms counts as: the middle of
-    the bucket, in seconds.
-    """
+def middle_of_bucket(index: int) -> float:
+    """Return the seconds that each duration in a bucket of our histograms counts as."""
     histogram = Histogram()
     histogram.counts[index] = 1
     return histogram.sum
 
 
 def counts_within_bounds(histogram: Histogram) -> list[int]:
-    """Return how many durations lie between :data:`BOUNDS`, and above the last."""
+    """Return the number of durations between each two :data:`BOUNDS`, the last one
+    being those above all.
+    """
     counts = [0] * (len(BOUNDS) + 1)
     for index, count in enumerate(histogram.counts):
         if count:
-            counts[bisect.bisect_left(BOUNDS, duration(index))] += count
+            counts[bisect.bisect_left(BOUNDS, middle_of_bucket(index))] += count
     return counts

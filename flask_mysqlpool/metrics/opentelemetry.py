@@ -1,8 +1,8 @@
 """Metrics for OpenTelemetry: each process exports those of its own pools.
 
-The rule of this room: nothing is recorded while a request runs. At each collection the
-pools' numbers are read from memory; what came into their histograms since the last one
-is recorded then, for OpenTelemetry takes no ready-made histograms.
+Invariant: a request records nothing. Each collection reads the pools' statistics from
+memory and records the durations that are new since the last one, because OpenTelemetry
+does not accept ready-made histograms.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from flask import Flask
 
 from ..context import pools_of
-from ..pool.pool import Pool
-from ..stats.histogram import Histogram
+from ..stats.readings import Histogram
+from ..stats.readings import PoolStats
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS
-from .conventions import duration
 from .conventions import Kind
 from .conventions import Metric
+from .conventions import middle_of_bucket
 from .conventions import POOL_NAME
 from .conventions import pool_names
 
@@ -36,39 +36,46 @@ except ImportError as error:
     ) from error
 
 SCOPE = "flask_mysqlpool"
-# Of the conventions that the names are of.
+# The version of the conventions that defines the names.
 SCHEMA = "https://opentelemetry.io/schemas/1.29.0"
 
 
 def instrument(app: Flask, meter_provider: metrics.MeterProvider | None = None) -> None:
-    """Report the pools of an app, those of the process that it is called in and of
-    processes forked from it. A second time does nothing.
+    """Report the pools of an app, in this process and in processes forked from it. A
+    second call does nothing.
 
     :param app: an app that has its pools.
-    :param meter_provider: without it the global one, which may be set later.
+    :param meter_provider: default: the global one, which may be set later.
     :raise NotInitializedError: the app has no pools.
     """
     pools = pools_of(app)
-    of_all = metrics.get_meter_provider()
-    provider = of_all if meter_provider is None else meter_provider
-    # The global one is another object once it is set, and the same all the time.
-    key = _GLOBAL if provider is of_all else provider
+    global_provider = metrics.get_meter_provider()
+    provider = global_provider if meter_provider is None else meter_provider
+    # Setting the global provider replaces the object, but it stays the global one.
+    key = _GLOBAL if provider is global_provider else provider
     instruments = _instruments.get(key)
     if instruments is None:
         instruments = _instruments[key] = _Instruments(provider)
-    for bind, name in pool_names(pools).items():
+    for bind, name in pool_names(app).items():
         instruments.names[pools[bind]] = name
+
+
+class _ReadablePool(t.Protocol):
+    """What is reported: a pool whose statistics can be read."""
+
+    def stats(self) -> PoolStats: ...
 
 
 class _Instruments:
     """The nine instruments of a provider, and the pools that they report.
 
-    One for all apps: a meter ignores an instrument that it has already.
+    All apps share them: a meter ignores an instrument that it has already.
     """
 
     def __init__(self, provider: metrics.MeterProvider) -> None:
-        self.names: weakref.WeakKeyDictionary[Pool, str] = weakref.WeakKeyDictionary()
-        self._recorded: weakref.WeakKeyDictionary[Pool, dict[str, list[int]]]
+        self.names: weakref.WeakKeyDictionary[_ReadablePool, str]
+        self.names = weakref.WeakKeyDictionary()
+        self._recorded: weakref.WeakKeyDictionary[_ReadablePool, dict[str, list[int]]]
         self._recorded = weakref.WeakKeyDictionary()
         self._pid = os.getpid()
         self._histograms: list[tuple[Metric, metrics.Histogram]] = []
@@ -93,8 +100,8 @@ class _Instruments:
     def _observe(
         self, metric: Metric, options: metrics.CallbackOptions
     ) -> Iterator[metrics.Observation]:
-        if metric is CONVENTIONS[0]:  # once for each collection, and before the others
-            self._catch_up()
+        if metric is CONVENTIONS[0]:  # the first to be observed in a collection
+            self._record_durations()
         for pool, name in list(self.names.items()):
             for own, value in metric.read(pool.stats()).items():
                 attributes = {POOL_NAME: name}
@@ -102,12 +109,12 @@ class _Instruments:
                     attributes[metric.attribute] = own
                 yield metrics.Observation(value, attributes)
 
-    def _catch_up(self) -> None:
-        """Record what the pools' histograms have and ours have not."""
+    def _record_durations(self) -> None:
+        """Record the durations that are new since the last collection."""
         if self._pid != os.getpid():
             self._pid = os.getpid()
             self._recorded.clear()
-            _forget_parent(self._histograms[0][1])
+            _drop_parent_measurements(self._histograms[0][1])
         for pool, name in list(self.names.items()):
             stats = pool.stats()
             recorded = self._recorded.setdefault(pool, {})
@@ -126,13 +133,13 @@ def _record(
     attributes = {POOL_NAME: name}
     for index, count in enumerate(durations.counts):
         for _ in range(recorded[index] if recorded else 0, count):
-            histogram.record(duration(index), attributes)
+            histogram.record(middle_of_bucket(index), attributes)
 
 
-def _forget_parent(histogram: t.Any) -> None:
-    """Drop what the SDK has of the parent process: it carries that over to its
-    children, and has no public way to begin anew. Where an SDK has other insides,
-    histograms of a child begin at what was collected in its parent.
+def _drop_parent_measurements(histogram: t.Any) -> None:
+    """Drop the measurements of the parent process, which the SDK copies into a forked
+    child and has no public way to reset. If another SDK keeps them elsewhere, the
+    histograms of a child include those of its parent.
     """
     histogram = getattr(histogram, "_real_instrument", histogram)
     with contextlib.suppress(AttributeError):
@@ -144,7 +151,7 @@ def _forget_parent(histogram: t.Any) -> None:
 
 
 class _Global:
-    """Stands for the global provider, whichever object that is."""
+    """The key of the global provider, whichever object that is."""
 
 
 _GLOBAL = _Global()

@@ -1,7 +1,7 @@
-"""Metrics for Prometheus: whichever worker is scraped reports all workers of the app.
+"""Metrics for Prometheus: the worker that is scraped reports all workers of the app.
 
-The rule of this room: a scrape asks the workers' sockets and nobody else. It takes no
-connection, and a worker that does not answer costs it a second and its own numbers.
+Invariant: a scrape takes no connection and queries no server, only the workers'
+sockets. A worker that does not answer delays it by a second, and is left out.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from flask import Flask
 
 from ..context import folder_of
-from ..context import pools_of
 from ..control.client import ask_stats
 from ..control.client import merged
 from ..control.client import Reply
-from ..stats.histogram import Histogram
+from ..stats.readings import Histogram
 from ..stats.readings import PoolStats
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS
@@ -46,15 +45,15 @@ logger = logging.getLogger(__name__)
 
 WORKER = "worker"
 _BOUNDS = [*map(str, BOUNDS), "+Inf"]
-# Why connections are closed. Prometheus sees the first of a kind only where it saw 0.
+# All are reported from the start: Prometheus counts an increase only from a known 0.
 _REASONS = "broken closed dead idle lifetime lost recycled surplus usage".split()
 
-_OURS = (
+_OWN = (
     Metric(
         Kind.COUNTER,
         "flask_mysqlpool.checkouts",
         "{checkout}",
-        "Connections lent.",
+        "Connections checked out.",
         single(lambda stats: stats.checkouts),
     ),
     Metric(
@@ -83,21 +82,21 @@ _OURS = (
         Kind.COUNTER,
         "flask_mysqlpool.leaks",
         "{leak}",
-        "Holders that were reported for keeping a connection too long.",
+        "Leak reports: connections held longer than MYSQLPOOL_LEAK_AFTER.",
         single(lambda stats: stats.leaks),
     ),
     Metric(
         Kind.UP_DOWN_COUNTER,
         "flask_mysqlpool.oldest_use",
         "s",
-        "How long the connection has been lent that is lent for longest.",
+        "How long the oldest checkout has lasted.",
         single(lambda stats: stats.oldest_use_seconds),
     ),
     Metric(
         Kind.UP_DOWN_COUNTER,
         "flask_mysqlpool.oldest_wait",
         "s",
-        "How long the first in the queue has waited.",
+        "How long the first caller in the queue has waited.",
         single(lambda stats: stats.oldest_wait_seconds),
     ),
 )
@@ -126,7 +125,7 @@ _ENDPOINTS = (
         Kind.COUNTER,
         "flask_mysqlpool.endpoint_timeouts",
         "{timeout}",
-        "Checkouts of an endpoint that got no connection in time.",
+        "Checkouts of an endpoint that timed out.",
         lambda stats: {name: each.timeouts for name, each in stats.endpoints.items()},
         "endpoint",
     ),
@@ -141,28 +140,28 @@ _FAMILIES: dict[Kind, t.Any] = {
 
 
 class PoolCollector(Collector):
-    """Collects the numbers of all workers of an app, to be registered on a registry:
+    """Collects the statistics of all workers of an app. Register it on a registry:
     ``registry.register(PoolCollector(app))``.
 
     :param app: an app that has its pools.
-    :param endpoints: whether each endpoint is reported too: five series for each
-        endpoint, pool and worker.
+    :param endpoints: also report each endpoint, with five series for each endpoint,
+        pool and worker.
     :raise NotInitializedError: the app has no pools.
     """
 
     def __init__(self, app: Flask, endpoints: bool = True) -> None:
         self._app = app
-        self._pool_names = pool_names(pools_of(app))
-        self._metrics = (*CONVENTIONS, *_OURS, *(_ENDPOINTS if endpoints else ()))
+        self._pool_names = pool_names(app)
+        self._metrics = (*CONVENTIONS, *_OWN, *(_ENDPOINTS if endpoints else ()))
 
     def describe(self) -> Iterator[Family]:
-        """Yield each metric without values; nobody is asked."""
+        """Yield each metric without values, without asking the workers."""
         yield _workers({})
         yield from map(_family, self._metrics)
 
     def collect(self) -> Iterator[Family]:
-        """Ask all workers; yield each metric. Those of a worker that does not answer
-        are left out.
+        """Ask all workers; yield each metric. A worker that does not answer is left
+        out.
         """
         replies = self._ask()
         workers = {
@@ -202,9 +201,9 @@ def _workers(workers: dict[int, list[Reply[PoolStats]]]) -> Family:
 
 
 def _family(metric: Metric) -> Family:
-    """Return an empty family under the name that OpenTelemetry's rules for Prometheus
-    give: dots are underscores, a unit in braces is dropped and another appended; the
-    family adds ``_total`` to a counter.
+    """Return an empty family, named by OpenTelemetry's rules for Prometheus: dots
+    become underscores, a unit in braces is dropped, any other is appended. The family
+    itself adds ``_total`` to a counter.
     """
     labels = [POOL_NAME, WORKER, *filter(None, [metric.attribute])]
     return t.cast(

@@ -1,4 +1,4 @@
-"""A page that shows the pools of every worker, live: a blueprint, behind a guard."""
+"""A blueprint with a live page of the pools of all workers, behind a guard."""
 
 from .page import StatusPage
 

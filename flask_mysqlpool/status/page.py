@@ -1,7 +1,6 @@
-"""The blueprint: who may look, and what there is to see.
+"""The blueprint: the guard and the views.
 
-The rule of this room: nothing of it takes a connection, and nothing goes out that the
-guard has not let pass.
+Invariants: no view takes a connection, and the guard is asked before each answer.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ from .snapshot import Snapshots
 Guard = Callable[[], t.Any]
 
 NO_GUARD = """\
-StatusPage shows who runs which statement: it needs a guard, a function without \
-arguments that returns whether this request may see it:
+StatusPage shows who executes which statement, so it needs a guard: a function without \
+arguments that returns whether this request may see the page:
 
     def is_admin():
         return session.get("role") == "admin"
 
     app.register_blueprint(StatusPage(guard=is_admin), url_prefix="/pool")\
 """
-# The page has no script, style or address of elsewhere, and is in no frame.
+# The page loads nothing from other sites, and no site may frame it.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -50,17 +49,17 @@ HEADERS = {
 
 
 class StatusPage(Blueprint):
-    """A live page of the pools, to be registered on a path of your choice.
+    """A live page of the pools, registered on a path of your choice:
 
     ``app.register_blueprint(StatusPage(guard=is_admin), url_prefix="/pool")``
 
     :param guard: called without arguments before each view, static files included.
-        ``True`` lets the request pass, what is false is answered 403, a response (of
-        ``redirect()``, say) is sent instead. It may be ``async``. Any other value is
-        an error: who gets it wrong shuts the page, and does not open it.
-    :param name: of the blueprint, for ``url_for(f"{name}.index")``.
-    :param public_health: let ``/health`` pass without the guard. It then says its
-        one word and nothing else.
+        ``True`` lets the request pass, a false value is answered with 403, and a
+        response (such as ``redirect()``) is sent instead. It may be ``async``. Any
+        other value is an error, so that a wrong guard closes the page.
+    :param name: the name of the blueprint, for ``url_for(f"{name}.index")``.
+    :param public_health: answer ``/health`` without asking the guard. It then says the
+        status in one word, and nothing else.
     :raise ConfigError: when it is registered without a guard.
     """
 
@@ -77,8 +76,8 @@ class StatusPage(Blueprint):
         self._guard = guard
         self._public_health = public_health
         self._snapshots = Snapshots()
-        self.before_request(self._admit)
-        self.after_request(_protect)
+        self.before_request(self._check_guard)
+        self.after_request(_set_headers)
         self.add_url_rule("/", "index", self._index)
         self.add_url_rule("/data.json", "data", self._data)
         self.add_url_rule("/health", "health", self._health)
@@ -88,10 +87,10 @@ class StatusPage(Blueprint):
             raise ConfigError(NO_GUARD)
         super().register(app, options)
 
-    def _admit(self) -> ResponseReturnValue | None:
-        """Ask the guard; return what to answer in place of the view."""
+    def _check_guard(self) -> ResponseReturnValue | None:
+        """Ask the guard; return the answer that replaces the view, if any."""
         assert self._guard is not None
-        if self._public_health and self._asked_for_health():
+        if self._public_health and self._is_health_request():
             return None
         verdict = current_app.ensure_sync(self._guard)()
         if verdict is True:
@@ -105,11 +104,11 @@ class StatusPage(Blueprint):
             )
         abort(403)
 
-    def _asked_for_health(self) -> bool:
+    def _is_health_request(self) -> bool:
         return (request.endpoint or "").rpartition(".")[2] == "health"
 
     def _index(self) -> Response:
-        # No template: an app's context processors may ask the database.
+        # No template: an app's context processors may query the database.
         return self.send_static_file("index.html")
 
     def _data(self) -> Response:
@@ -129,11 +128,11 @@ def _app() -> Flask:
 
 
 def _json(value: dict[str, t.Any], status: int = 200) -> Response:
-    # Not the app's own JSON provider, which may write names and numbers otherwise.
+    # Not by the app's own JSON provider, which may format values differently.
     return Response(json.dumps(value), status, mimetype="application/json")
 
 
-def _protect(response: Response) -> Response:
-    if response.status_code < 400:  # an error's page is the app's own
+def _set_headers(response: Response) -> Response:
+    if response.status_code < 400:  # the app's own error pages keep their headers
         response.headers.update(HEADERS)
     return response

@@ -1,10 +1,11 @@
-"""What the page shows, as plain data: all workers of an app at one moment."""
+"""The data of the page: all workers of an app at one moment, and the health."""
 
 from __future__ import annotations
 
 import threading
 import time
 import typing as t
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,17 +17,17 @@ from ..control.client import ask_holders
 from ..control.client import ask_stats
 from ..control.client import merged
 from ..control.client import Reply
-from ..pool.pool import Pool
-from ..pool.pools import Pools
 from ..stats.holders import Holder
 from ..stats.readings import PoolStats
 
-KEPT = 0.5  # seconds for which an answer serves all who look
+CACHE_SECONDS = 0.5  # for which all viewers get the same snapshot
+# From good to bad.
+STATUSES = ("ok", "exhausted", "unreachable", "closed")
 
 
 class Snapshots:
-    """The latest answer of the workers of each app. However many look, the workers
-    are asked twice a second at most.
+    """The latest snapshot of each app. All viewers share it, so that the workers are
+    asked at most once in :data:`CACHE_SECONDS`.
     """
 
     def __init__(self) -> None:
@@ -34,42 +35,42 @@ class Snapshots:
         self._latest: dict[Path, tuple[float, dict[str, t.Any]]] = {}
 
     def latest(self, app: Flask) -> dict[str, t.Any]:
-        """Return what the workers of an app say.
+        """Return a snapshot that is at most :data:`CACHE_SECONDS` old.
 
         :raise OSError: the folder of their sockets is not this user's alone.
         """
         folder = folder_of(app)
-        with self._lock:  # who comes meanwhile has the same answer
+        with self._lock:  # viewers that wait for it get the same snapshot
             asked_at, snapshot = self._latest.get(folder, (0.0, {}))
-            if not snapshot or time.monotonic() - asked_at > KEPT:
+            if not snapshot or time.monotonic() - asked_at > CACHE_SECONDS:
                 snapshot = take(app.name, list(pools_of(app)), folder)
                 self._latest[folder] = time.monotonic(), snapshot
             return snapshot
 
 
 def take(app_name: str, binds: list[str], folder: Path) -> dict[str, t.Any]:
-    """Ask every worker; return the numbers of each and their sum."""
-    # A worker that is silent costs its second once.
+    """Ask all workers; return the statistics and holders of each, and the totals."""
+    # At the same time: a worker that does not answer delays this by one second only.
     with ThreadPoolExecutor(1) as executor:
         asked = executor.submit(ask_holders, folder)
         replies = ask_stats(folder)
         holders = _by_pid(asked.result())
-    sums = merged(replies)
+    totals = merged(replies)
     return {
         "app": app_name,
         "time": time.time(),
         "workers": [_worker(each, holders.pop(each.pid, {})) for each in replies],
-        "totals": {bind: _total(sums.get(bind, PoolStats())) for bind in binds},
+        "totals": {bind: _total(totals.get(bind, PoolStats())) for bind in binds},
     }
 
 
 def _by_pid(replies: list[Reply[list[Holder]]]) -> dict[int, dict[str, list[Holder]]]:
-    """Return who holds what; a process may have made its app twice."""
+    """Merge the holders by process: one may have created its app twice."""
     holders: dict[int, dict[str, list[Holder]]] = {}
     for reply in replies:
         binds = holders.setdefault(reply.pid, {})
-        for bind, lent in reply.binds.items():
-            binds[bind] = binds.get(bind, []) + lent
+        for bind, held in reply.binds.items():
+            binds[bind] = binds.get(bind, []) + held
     return holders
 
 
@@ -80,13 +81,13 @@ def _worker(
         return {"pid": reply.pid, "binds": {}, "holders": {}, "error": reply.error}
     binds = {bind: reading.as_dict() for bind, reading in reply.binds.items()}
     for reading in binds.values():
-        del reading["endpoints"]  # the totals have them, of all workers
-    lent = {bind: [each.as_dict() for each in holders.get(bind, [])] for bind in binds}
-    return {"pid": reply.pid, "binds": binds, "holders": lent}
+        del reading["endpoints"]  # in the totals
+    held = {bind: [each.as_dict() for each in holders.get(bind, [])] for bind in binds}
+    return {"pid": reply.pid, "binds": binds, "holders": held}
 
 
 def _total(reading: PoolStats) -> dict[str, t.Any]:
-    # Who has two of these knows the percentiles of the time between them.
+    # The page computes the percentiles between two snapshots from them.
     buckets = {
         "wait_buckets": list(reading.wait_seconds.buckets()),
         "use_buckets": list(reading.use_seconds.buckets()),
@@ -94,29 +95,37 @@ def _total(reading: PoolStats) -> dict[str, t.Any]:
     return reading.as_dict() | buckets
 
 
-def health_of(pools: Pools) -> dict[str, t.Any]:
-    """Return how the pools of this process are, from its memory."""
+class PoolHealth(t.Protocol):
+    """What the health of a pool is read from."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    @property
+    def outage(self) -> Exception | None: ...
+
+    def stats(self) -> PoolStats: ...
+
+
+def health_of(pools: Mapping[str, PoolHealth]) -> dict[str, t.Any]:
+    """Return the health of this process's pools, read from memory."""
     binds = {bind: _health(pool) for bind, pool in pools.items()}
-    words = [health["status"] for health in binds.values()]
-    return {"status": max(words, key=WORDS.index), "binds": binds}
+    statuses = [health["status"] for health in binds.values()]
+    return {"status": max(statuses, key=STATUSES.index), "binds": binds}
 
 
-# From good to bad.
-WORDS = ("ok", "exhausted", "unreachable", "closed")
-
-
-def _health(pool: Pool) -> dict[str, t.Any]:
+def _health(pool: PoolHealth) -> dict[str, t.Any]:
     reading = pool.stats()
     if pool.closed:
-        word = "closed"
+        status = "closed"
     elif pool.outage is not None:
-        word = "unreachable"
+        status = "unreachable"
     elif reading.waiting and reading.in_use >= reading.max_size:
-        word = "exhausted"
+        status = "exhausted"
     else:
-        word = "ok"
+        status = "ok"
     return {
-        "status": word,
+        "status": status,
         "in_use": reading.in_use,
         "idle": reading.idle,
         "waiting": reading.waiting,

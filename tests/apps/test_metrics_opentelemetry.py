@@ -348,4 +348,4 @@ def test_child_misses_nothing_from_before_its_first_collection(
 
 
 def test_sdk_with_other_insides_is_left_alone() -> None:
-    opentelemetry._forget_parent(object())
+    opentelemetry._drop_parent_measurements(object())

@@ -217,7 +217,7 @@ def test_pools_are_named_by_server_and_database(make_app: MakeApp) -> None:
         "six": {"host": "::1", "port": 3306, "database": "other"},
     }
     app = make_app(host="db", port=3306, database="bank", binds=binds)
-    assert pool_names(app.extensions["mysqlpool"]) == {
+    assert pool_names(app) == {
         "default": "db:3306/bank",
         "reports": "replica:3307/bank",
         "same": "db:3306/bank#same",

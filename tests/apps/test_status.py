@@ -150,7 +150,7 @@ def test_page_needs_no_context_processor_of_the_app(make_app: MakeApp) -> None:
 def test_json_agrees_with_the_pools(
     make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshot, "KEPT", -1)
+    monkeypatch.setattr(snapshot, "CACHE_SECONDS", -1)
     app = make_app(**TWO_BINDS)
 
     @app.get("/both")
@@ -218,11 +218,11 @@ def test_many_viewers_cost_one_question(
         return take(*args)
 
     monkeypatch.setattr(snapshot, "take", counted)
-    monkeypatch.setattr(snapshot, "KEPT", 60)
+    monkeypatch.setattr(snapshot, "CACHE_SECONDS", 60)
     client = show(make_app())
     assert len({ask(client)["time"] for _ in range(5)}) == 1
     assert asked == ["once"]
-    monkeypatch.setattr(snapshot, "KEPT", -1)
+    monkeypatch.setattr(snapshot, "CACHE_SECONDS", -1)
     ask(client)
     assert len(asked) == 2
 

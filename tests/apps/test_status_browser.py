@@ -169,7 +169,7 @@ def test_tables_say_what_the_pool_says(shop: Shop, open_page: Open) -> None:
         assert cells[6:] == [str(os.getpid()), "MainThread"]
         cells = page.locator("[data-table=workers] tbody td").all_text_contents()
         assert cells[:6] == [str(os.getpid()), "ok", "1", "0", "0", "2"]
-    await_text(page, "[data-table=holders] tbody", "^Nobody holds")
+    await_text(page, "[data-table=holders] tbody", "^No connection is checked out")
     await_text(page, "[data-table=endpoints] tbody tr", "^GET use4")
 
 
@@ -182,7 +182,7 @@ def test_exhausted_pool_is_shown_in_words(shop: Shop, open_page: Open) -> None:
         await_text(page, legend("waiting"), "^1$")
         await_text(page, "#announcement[role=status]", "pool default is exhausted")
         assert page.title() == f"▲ Pools of {shop.app.name}"
-    await_text(page, ".verdict", "^0 of 2 in use; somebody had to wait")
+    await_text(page, ".verdict", "^0 of 2 in use; a caller had to wait")
     await_text(page, "#announcement", "^Live$")
     assert page.title() == f"Pools of {shop.app.name}"
 
@@ -287,7 +287,7 @@ def test_lost_connection_is_said_and_found_again(
     page = open_page(shop.url)
     await_text(page, "#state", "^Live")
     page.route("**/data.json", lambda route: route.abort())
-    await_text(page, "#note", "The server does not answer. Numbers are those of ")
+    await_text(page, "#note", "The server does not answer. The numbers are from ")
     await_text(page, "#state", "^Connection lost")
     await_text(page, "#announcement", "^Connection lost")
     page.unroute("**/data.json")

@@ -1,13 +1,13 @@
-// Asks for data.json each second and shows it. Texts of others go in as textContent.
+// Fetches data.json each second and shows it. Text from elsewhere is set as textContent.
 "use strict";
 
-const EVERY = 1000; // milliseconds from one question to the next
-const PATIENCE = 3000; // milliseconds that an answer may take
-const SHOWN = 180; // seconds in a chart
-const SHORTEST = 1e-5; // seconds: the foot of the logarithmic charts
-const SILENCE = 5; // seconds without an answer that make a gap
-const WINDOW = 10; // seconds that percentiles are of
-const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 1e5]; // steps of an axis
+const REFRESH_INTERVAL = 1000; // milliseconds
+const ANSWER_TIMEOUT = 3000; // milliseconds
+const CHART_SECONDS = 180;
+const MIN_DURATION = 1e-5; // seconds: the lower end of the logarithmic charts
+const GAP_SECONDS = 5; // without an answer: a gap in the charts
+const WINDOW = 10; // seconds that the percentiles cover
+const INTEGER_STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 1e5];
 
 const element = (id) => document.getElementById(id);
 
@@ -21,7 +21,7 @@ const CHARTS = {
       ["max_size", "max", "--max", [2, 3]],
     ],
     format: count,
-    axis: { incrs: WHOLE },
+    axis: { incrs: INTEGER_STEPS },
     range: (u, low, high) => [0, Math.max(2, Math.ceil((high || 0) * 1.1))],
   },
   times: {
@@ -31,8 +31,8 @@ const CHARTS = {
       ["wait_p99", "waited p99", "--waited", []],
       ["wait_p50", "waited p50", "--waited", [6, 3]],
     ],
-    format: (seconds) => (seconds > SHORTEST ? duration(seconds) : `≤ ${duration(SHORTEST)}`),
-    range: (u, low, high) => [SHORTEST, 10 ** Math.ceil(Math.log10(Math.max(high || 0, 0.01)))],
+    format: (seconds) => (seconds > MIN_DURATION ? duration(seconds) : `≤ ${duration(MIN_DURATION)}`),
+    range: (u, low, high) => [MIN_DURATION, 10 ** Math.ceil(Math.log10(Math.max(high || 0, 0.01)))],
     scale: { distr: 3 }, // logarithmic
     axis: { splits: (u, i, low, high) => powersOfTen(low, high), filter: (u, splits) => splits },
   },
@@ -42,12 +42,12 @@ const CHARTS = {
       ["timeouts", "timeouts", "--waiting", [6, 3]],
     ],
     format: rate,
-    axis: { incrs: WHOLE },
+    axis: { incrs: INTEGER_STEPS },
     range: (u, low, high) => [0, Math.max(1, (high || 0) * 1.1)],
   },
 };
 
-// Words
+// Formatting
 
 function count(number) {
   return Math.round(number).toLocaleString("en");
@@ -71,13 +71,13 @@ function powersOfTen(low, high) {
   return Array.from({ length: last - first + 1 }, (_, i) => 10 ** (first + i));
 }
 
-// Where values are between two gaps, for no line leads there.
-function lonely(values) {
+// The values between two gaps: they need a point, because no line leads to them.
+function isolated(values) {
   const there = (i) => values[i] != null;
   return [...values.keys()].filter((i) => there(i) && !there(i - 1) && !there(i + 1));
 }
 
-// What a reading says of a pool: a word for everybody, and a class for its colour.
+// The state of a pool in one word, which is also the CSS class of its colour.
 function stateOf(reading) {
   if (reading.in_use >= reading.max_size && reading.max_size > 0) {
     return reading.waiting ? "exhausted" : "full";
@@ -94,12 +94,13 @@ function percentile(later, earlier, share) {
   let seen = 0;
   for (const [bound, n] of counts) {
     seen += n;
-    if (n > 0 && seen >= share * all) return Math.max(bound, SHORTEST);
+    if (n > 0 && seen >= share * all) return Math.max(bound, MIN_DURATION);
   }
-  return null; // nothing happened
+  return null; // no durations
 }
 
-// The sums of now, of a moment ago and of a window ago, and how long a moment is.
+// From the totals now, at the previous snapshot and at the start of the window, and the
+// seconds since the previous snapshot.
 function pointOf({ in_use, idle, waiting, max_size, ...total }, previous, first, seconds) {
   const point = { in_use, idle, waiting, max_size };
   if (!previous) return point;
@@ -135,7 +136,7 @@ class Chart {
     return { width: this.box.clientWidth, height: this.box.clientHeight };
   }
 
-  // Also after a change of colours, which a plot keeps as they were.
+  // Called again after a change of colours, because a plot keeps its old ones.
   draw() {
     this.plot?.destroy();
     const style = getComputedStyle(document.documentElement);
@@ -148,7 +149,7 @@ class Chart {
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false } },
       scales: {
-        x: { range: (u, low, high) => [high - SHOWN, high] },
+        x: { range: (u, low, high) => [high - CHART_SECONDS, high] },
         y: { range, ...scale },
       },
       axes: [
@@ -159,16 +160,16 @@ class Chart {
         },
         {
           ...axis, size: 54, space: 24,
-          values: (u, splits) => splits.map((each) => (each === SHORTEST ? duration(each) : format(each))),
+          values: (u, splits) => splits.map((each) => (each === MIN_DURATION ? duration(each) : format(each))),
           ...ticks,
         },
       ],
       series: [{}, ...series.map(([, , colour, dash, filled]) => ({
         stroke: ink(colour), width: 1.5, dash,
-        points: { show: true, size: 4, fill: ink(colour), filter: (u, i) => lonely(u.data[i]) },
+        points: { show: true, size: 4, fill: ink(colour), filter: (u, i) => isolated(u.data[i]) },
         fill: filled ? `${ink(colour)}22` : undefined,
       }))],
-      hooks: { setCursor: [(u) => this.tell(u.cursor.idx)] },
+      hooks: { setCursor: [(u) => this.showValues(u.cursor.idx)] },
     };
     this.plot = new uPlot(options, this.data, this.box);
   }
@@ -177,15 +178,15 @@ class Chart {
     const [times, ...columns] = this.data;
     times.push(time);
     this.definition.series.forEach(([key], i) => columns[i].push(point[key] ?? null));
-    const old = times.findIndex((each) => each >= time - SHOWN);
+    const old = times.findIndex((each) => each >= time - CHART_SECONDS);
     this.data.forEach((column) => column.splice(0, old));
     if (this.plot) this.plot.setData(this.data);
     else this.draw();
-    this.tell(this.plot.cursor.idx);
+    this.showValues(this.plot.cursor.idx);
   }
 
-  // Write the numbers of one moment into the legend, those of now where none is given.
-  tell(index) {
+  // Write the values at one moment into the legend, by default the latest.
+  showValues(index) {
     this.values.forEach((value, i) => {
       const number = this.data[i + 1].at(index ?? -1);
       value.textContent = number == null ? "–" : this.definition.format(number);
@@ -193,7 +194,7 @@ class Chart {
   }
 }
 
-// Tables: rows and cells stay where they are, so that a selection and the focus do too.
+// Tables: rows and cells are reused, so that the selection and the focus survive.
 
 function fill(body, rows, ifNone) {
   const columns = body.parentNode.tHead.rows[0].cells;
@@ -270,25 +271,25 @@ class Bind {
     const { name } = this;
     const answering = workers.filter((worker) => name in worker.binds);
     const silent = workers.filter((worker) => worker.error);
-    this.tellState(answering.map((worker) => stateOf(worker.binds[name])), total);
+    this.showVerdict(answering.map((worker) => stateOf(worker.binds[name])), total);
 
     const rows = [...silent, ...answering].map((worker) => workerRow(name, worker));
     this.table("workers", rows, "No worker has used its pools yet.");
 
     const holders = answering.flatMap(({ pid, holders }) => holders[name].map((each) => [pid, each]));
     holders.sort(([, a], [, b]) => b.seconds - a.seconds);
-    this.table("holders", holders.map((pair) => holderRow(...pair)), "Nobody holds a connection.");
+    this.table("holders", holders.map((pair) => holderRow(...pair)), "No connection is checked out.");
 
     const endpoints = Object.entries(total.endpoints);
     endpoints.sort(([, a], [, b]) => b.checkouts - a.checkouts);
-    this.table("endpoints", endpoints.map((pair) => endpointRow(...pair)), "Nobody has asked for one yet.");
+    this.table("endpoints", endpoints.map((pair) => endpointRow(...pair)), "No checkouts yet.");
   }
 
-  tellState(states, { in_use, max_size, waiting, exhausted_ago: ago, ...total }) {
+  showVerdict(states, { in_use, max_size, waiting, exhausted_ago: ago, ...total }) {
     const exhausted = states.filter((state) => state === "exhausted").length;
     this.state = exhausted ? "exhausted" : stateOf({ in_use, max_size, waiting });
     const also = this.state === "ok" ? "" : `, ${this.state}`;
-    const wait = ago === null ? "" : `; somebody had to wait ${duration(ago)} ago`;
+    const wait = ago === null ? "" : `; a caller had to wait ${duration(ago)} ago`;
     const verdict = this.section.querySelector(".verdict");
     verdict.className = `verdict ${this.state}`;
     verdict.textContent = exhausted
@@ -301,10 +302,10 @@ class Bind {
     fill(this.section.querySelector(`[data-table=${name}] tbody`), rows, ifNone);
   }
 
-  // A gap where nobody looked.
+  // With a gap before it if no snapshot came for a while.
   draw(time, point, gap) {
     for (const chart of this.charts) {
-      if (gap) chart.add(time - EVERY / 1000, {});
+      if (gap) chart.add(time - REFRESH_INTERVAL / 1000, {});
       chart.add(time, point);
     }
   }
@@ -313,38 +314,38 @@ class Bind {
 // The page
 
 const binds = new Map();
-let last = null; // what was shown last
-let past = []; // what was shown in the window before
-let failure = ""; // why nothing came since then
+let last = null; // the latest snapshot
+let past = []; // the snapshots in the window before it
+let failure = ""; // why there is no newer one
 let paused = false;
-let asking = false;
+let refreshing = false;
 let timer = 0;
 
 function show(data) {
-  if (last && last.time - data.time > SILENCE) location.reload(); // the server's clock was set back
-  if (last && data.time <= last.time) return; // what another viewer was told already
+  if (last && last.time - data.time > GAP_SECONDS) location.reload(); // the server's clock was set back
+  if (last && data.time <= last.time) return; // the same snapshot, shared with another viewer
   const pids = data.workers.filter((worker) => !worker.error).map((worker) => worker.pid).join();
   const seconds = last ? data.time - last.time : 0;
-  // Where workers came or went, the difference of the sums says nothing.
+  // Totals of different workers cannot be compared.
   past = past.filter((each) => each.pids === pids && data.time - each.time <= WINDOW);
   for (const [name, total] of Object.entries(data.totals)) {
     if (!binds.has(name)) binds.set(name, new Bind(name));
     const bind = binds.get(name);
     bind.show(data.workers, total);
     const [previous, first] = [past.at(-1)?.totals[name], past[0]?.totals[name]];
-    bind.draw(data.time, pointOf(total, previous, first, seconds), seconds >= SILENCE);
+    bind.draw(data.time, pointOf(total, previous, first, seconds), seconds >= GAP_SECONDS);
   }
   last = { ...data, pids };
   past.push(last);
   element("app").textContent = ` of ${data.app}`;
 }
 
-function tell() {
+function showState() {
   const clock = last ? new Date(last.time * 1000).toLocaleTimeString("en-GB") : "";
-  const since = last ? ` Numbers are those of ${clock}.` : "";
+  const since = last ? ` The numbers are from ${clock}.` : "";
   const note = element("note");
   note.hidden = !failure;
-  note.textContent = `✕ ${failure}.${since} Trying again each second.`;
+  note.textContent = `✕ ${failure}.${since} Retrying each second.`;
   document.body.classList.toggle("stale", Boolean(failure));
   const state = failure ? "Connection lost" : paused ? "Paused" : last ? "Live" : "Connecting …";
   element("state").textContent = clock ? `${state} · ${clock}` : state;
@@ -353,18 +354,18 @@ function tell() {
   document.title = `${full.length || failure ? "▲ " : ""}Pools${last ? ` of ${last.app}` : ""}`;
   const words = [state, ...full.map((name) => `pool ${name} is exhausted`)].join(", ");
   const announcement = element("announcement");
-  if (announcement.textContent !== words) announcement.textContent = words; // said once
+  if (announcement.textContent !== words) announcement.textContent = words; // announced once
 }
 
-async function ask() {
+async function refresh() {
   const began = performance.now();
-  asking = true;
+  refreshing = true;
   try {
-    const options = { cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(PATIENCE) };
+    const options = { cache: "no-store", redirect: "manual", signal: AbortSignal.timeout(ANSWER_TIMEOUT) };
     const response = await fetch("data.json", options).catch(() => {
       throw new Error("The server does not answer");
     });
-    if (response.type === "opaqueredirect") throw new Error("the server sends us elsewhere: sign in again");
+    if (response.type === "opaqueredirect") throw new Error("the server redirects to another page: sign in again");
     const json = response.headers.get("Content-Type") === "application/json";
     const data = json ? await response.json() : {};
     if (!response.ok) throw new Error(data.error || `the server answers ${response.status}`);
@@ -373,24 +374,24 @@ async function ask() {
   } catch (error) {
     failure = error.message;
   }
-  asking = false;
-  tell();
-  next(EVERY - (performance.now() - began));
+  refreshing = false;
+  showState();
+  schedule(REFRESH_INTERVAL - (performance.now() - began));
 }
 
-function next(milliseconds) {
+function schedule(milliseconds) {
   clearTimeout(timer);
-  if (!asking && !paused && !document.hidden) timer = setTimeout(ask, Math.max(0, milliseconds));
+  if (!refreshing && !paused && !document.hidden) timer = setTimeout(refresh, Math.max(0, milliseconds));
 }
 
 element("pause").addEventListener("click", () => {
   paused = !paused;
   element("pause").setAttribute("aria-pressed", paused);
-  tell();
-  next(0);
+  showState();
+  schedule(0);
 });
-document.addEventListener("visibilitychange", () => next(0));
+document.addEventListener("visibilitychange", () => schedule(0));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   binds.forEach((bind) => bind.charts.forEach((chart) => chart.draw()));
 });
-next(0);
+schedule(0);
