@@ -1,13 +1,14 @@
-"""Where a private server keeps its data, and which account owns and enters it.
+"""The data folder of a private server, and the account that owns it.
 
-A server does not run as root. Where root starts it, the data belongs to an
-unprivileged account and the server runs as the owner of its data. If that account
-cannot reach the folder (a checkout below ``/root``), the data goes to
-:data:`ELSEWHERE` and ``data`` in the folder is a link to it.
+A server does not run as root. If root starts it, the data belongs to an unprivileged
+account, and the server runs as the owner of its data. If that account cannot reach the
+folder (a checkout below ``/root``), the data is in :data:`ELSEWHERE`, under a name made
+of the folder's path, and ``data`` in the folder is a link to it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pwd
 import shutil
@@ -26,8 +27,8 @@ ACCOUNTS = ("mysql", "nobody")
 
 
 def run_as_owner(data: Path) -> dict[str, Any]:
-    """Return what makes :mod:`subprocess` run a command as the owner of ``data``."""
-    # The TMPDIR of this process may be closed to the owner.
+    """Return :mod:`subprocess` keywords to run a command as the owner of ``data``."""
+    # The owner may have no access to the TMPDIR of this process.
     keywords: dict[str, Any] = {"cwd": "/", "env": os.environ | {"TMPDIR": str(data)}}
     if os.geteuid() == 0:
         owner = data.stat()
@@ -43,7 +44,7 @@ def hand_over(path: Path, data: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner may read, whoever put what in its place."""
+    """Write a file that only its owner may read. Replace whatever has its name."""
     path.unlink(missing_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
@@ -51,40 +52,42 @@ def write_private(path: Path, text: str) -> None:
 
 
 def prepare(folder: Path) -> Path:
-    """Return the data folder of ``folder``, made if it has none yet.
+    """Return the data folder of ``folder``, created if it has none yet.
 
-    It gets its name when it is complete, so that one whose making was interrupted is
-    never taken for a good one.
+    It gets its name when it is complete, so that an interrupted installation is never
+    used.
     """
-    link = folder / "data"
-    if _belongs(link, folder):
-        data = link.resolve()
+    data = folder / "data"
+    if data.is_symlink() and data.readlink() != _elsewhere(folder):
+        data.unlink()  # copied with the folder: the data is another folder's
+    if data.is_dir():
+        data = data.resolve()
         if os.geteuid() == 0 and data.stat().st_uid == 0:  # copied by root
             _give_to_account(data)
         return data
-    link.unlink(missing_ok=True)
-    data = _new(folder)
+    data.unlink(missing_ok=True)
+    new = _new(folder)
     try:
-        _install(data)
+        _install(new)
     except BaseException:
-        _discard(data)
+        shutil.rmtree(new, ignore_errors=True)
         raise
-    if data.parent == folder:
-        return data.rename(link)
-    link.symlink_to(data)
-    return data
+    if new.parent == folder:
+        return new.rename(data)
+    target = _elsewhere(folder)
+    shutil.rmtree(target, ignore_errors=True)  # of a folder that was deleted
+    data.symlink_to(new.rename(target))
+    return target
 
 
 def remove(folder: Path) -> None:
     """Remove ``folder`` and its data, wherever that is."""
-    link = folder / "data"
-    if link.is_symlink() and _belongs(link, folder):
-        _discard(link.resolve())
+    shutil.rmtree(_elsewhere(folder), ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def server_in(data: Path) -> int | None:
-    """Return the process id of a server that runs on ``data``, where /proc tells."""
+    """Return the process id of the server that runs on ``data``, if /proc shows one."""
     with suppress(OSError, ValueError):
         pid = int((data / "pid").read_text())
         arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -93,10 +96,9 @@ def server_in(data: Path) -> int | None:
     return None
 
 
-def _belongs(data: Path, folder: Path) -> bool:
-    if data.is_symlink():  # a copied folder has the link, but the data is not its own
-        return data.is_dir() and _mark(data.resolve()).resolve() == folder
-    return data.is_dir()
+def _elsewhere(folder: Path) -> Path:
+    """Return where the data of ``folder`` is if the account cannot reach it there."""
+    return ELSEWHERE / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
 
 
 def _new(folder: Path) -> Path:
@@ -109,15 +111,13 @@ def _new(folder: Path) -> Path:
     data.rmdir()
     ELSEWHERE.mkdir(exist_ok=True)
     ELSEWHERE.chmod(0o711)
-    _sweep()
     data = Path(tempfile.mkdtemp(prefix="data-", dir=ELSEWHERE))
-    _mark(data).symlink_to(folder)
     _give_to_account(data)
     return data
 
 
 def _give_to_account(data: Path) -> None:
-    """Hand ``data`` to the account that a server runs as where root starts it."""
+    """Give ``data`` to the account that a server started by root runs as."""
     account = _server_account()
     try:
         for path in (data, *data.rglob("*")):
@@ -137,26 +137,9 @@ def _server_account() -> pwd.struct_passwd:
 
 
 def _owner_reaches(data: Path) -> bool:
-    """Ask the kernel, as the owner: modes alone do not tell (ACLs, mounts)."""
+    """Try it as the owner: file modes alone do not show it (ACLs, mounts)."""
     command = ["test", "-x", str(data)]
     return subprocess.run(command, **run_as_owner(data)).returncode == 0
-
-
-def _sweep() -> None:
-    """Discard data at :data:`ELSEWHERE` whose folder is gone."""
-    for mark in ELSEWHERE.glob("*.of"):
-        if not mark.exists():
-            _discard(mark.with_suffix(""))
-
-
-def _mark(data: Path) -> Path:
-    """Return the link that tells which folder the data at ELSEWHERE is of."""
-    return data.with_name(f"{data.name}.of")
-
-
-def _discard(data: Path) -> None:
-    shutil.rmtree(data, ignore_errors=True)
-    _mark(data).unlink(missing_ok=True)
 
 
 def _install(data: Path) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong with a private server."""
+"""The errors of a private server."""
 
 
 class ServerError(RuntimeError):

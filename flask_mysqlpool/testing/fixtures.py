@@ -21,15 +21,14 @@ from .server import PrivateServer
 from .server import quote_name
 
 VARIABLE = "MYSQLPOOL_TEST_URL"
-# What of the URL's query the connections made here take over; all of it goes on to
-# the pool.
+# The options of the URL's query that connections made here use. The pool gets all.
 _TEXT_OPTIONS = {"charset", "unix_socket", "ssl_ca", "ssl_cert", "ssl_key"}
 
 
 class ExternalServer:
-    """A server that runs already, with the surface of :class:`PrivateServer`.
+    """A server that is already running, with the interface of :class:`PrivateServer`.
 
-    It is not ours to stop: a test that tries skips itself.
+    It cannot be stopped from here: a test that tries to is skipped.
 
     :param url: of a user that may create and drop databases.
     """
@@ -66,7 +65,7 @@ class ExternalServer:
 
 @pytest.fixture(scope="session")
 def mysql_server() -> Iterator[PrivateServer | ExternalServer]:
-    """A server for the whole session: the one of MYSQLPOOL_TEST_URL, or a private one.
+    """A server for the whole session: that of MYSQLPOOL_TEST_URL, or a private one.
 
     A test that stops it need not start it again.
     """

@@ -1,4 +1,4 @@
-"""What a private server needs of the machine: its programs and a port."""
+"""Finds the programs and a free port for a private server."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .errors import ServerError
 from .errors import ServerNotFoundError
 
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
-# Below the ports that the kernel lends to outgoing connections: while a server is
-# down between stop() and start(), none of those can land on its port.
+# Below the ports that the kernel uses for outgoing connections, so that none of them
+# takes the port of a server between stop() and start().
 _PORTS = range(20000, 32000)
 
 
 def find_program(program: str) -> str:
-    """Return the path of ``program``, which a user's PATH may not lead to."""
+    """Return the path of ``program``, also if it is not in PATH."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_SBIN))
     found = shutil.which(program, path=path)
     if found is None:
@@ -36,7 +36,7 @@ def free_port(last: int) -> int:
     ports += random.SystemRandom().sample(_PORTS, 50)
     for port in ports:
         with socket.socket() as probe, suppress(OSError):
-            # Connections of the last server that still wind down do not count.
+            # Closing connections of the last server do not block its port.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return port

@@ -1,7 +1,7 @@
-"""A private MariaDB on 127.0.0.1 that lives no longer than the process that wants it.
+"""A private MariaDB on 127.0.0.1 that ends with the process that started it.
 
-It reads no option file, runs under no service manager and shares nothing with a
-server that the machine has already: a folder, a port and a password of its own.
+It reads no option file, is no system service, and shares nothing with another server on
+the machine: it has its own folder, port and password.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ _OPTIONS = (
     "--aria-pagecache-buffer-size=4M",
     "--key-buffer-size=1M",
 )
-# Ends the server if this process dies without a last word (SIGKILL): its end of the
-# pipe closes then. PR_SET_PDEATHSIG would not do, it is bound to the starting thread.
+# Ends the server if this process is killed, which closes the pipe that it reads from.
+# PR_SET_PDEATHSIG does not help: it follows the thread that started the server.
 _WATCH = 'read -r _; kill -s "$1" "$2"; shift 2; rm -rf "$@"'
 
 
@@ -120,7 +120,7 @@ class PrivateServer:
         """
         if self.running:
             return
-        self.kill()  # one that crashed leaves its watch behind
+        self.kill()  # the watch of a server that crashed
         self._starter = os.getpid()
         atexit.unregister(self.close)
         atexit.register(self.close)
@@ -204,16 +204,16 @@ class PrivateServer:
             if not log:
                 return
             self.kill()
-            if "Bind on TCP/IP port" not in log:  # else another was faster: once more
+            if "Bind on TCP/IP port" not in log:  # else the port was taken: try again
                 break
         tail = "\n".join(log.splitlines()[-20:])
         raise ServerError(f"mariadbd did not start in {self.folder}:\n{tail}")
 
     def _launch(self, binary: str, data: Path) -> str:
-        """Run the server; return nothing once a login succeeds, else what it logged.
+        """Run the server; return "" once a login succeeds, else what it logged.
 
-        The log is opened here, so that what the server says is there even where it
-        may not write itself.
+        The log is opened here, so that the server can log even if it may not write in
+        the folder.
         """
         log = self.folder / "error.log"
         accounts = data / "accounts.sql"
@@ -240,7 +240,7 @@ class PrivateServer:
                 start_new_session=True,  # a terminal's Ctrl-C is not for the server
                 **datadir.run_as_owner(data),
             )
-        self._watch = self._start_watch(self._process.pid)
+        self._watch = self._start_watch(self._process.pid, data)
         try:
             if self._await_login(self._process):
                 return ""
@@ -249,9 +249,10 @@ class PrivateServer:
         text = log.read_bytes()[begin:].decode(errors="replace")
         return text or "(it logged nothing)"
 
-    def _start_watch(self, pid: int) -> subprocess.Popen[bytes]:
-        temporary = [self._socket_folder, self.folder if self._temporary else None]
-        paths = [str(path) for path in temporary if path is not None]
+    def _start_watch(self, pid: int, data: Path) -> subprocess.Popen[bytes]:
+        paths = [self.folder, data] if self._temporary else []
+        if self._socket_folder is not None:
+            paths.append(self._socket_folder)
         kind = "KILL" if self._temporary else "TERM"
         return subprocess.Popen(
             ["sh", "-c", _WATCH, "sh", kind, str(pid), *paths],
@@ -288,7 +289,7 @@ class PrivateServer:
         return str(self._socket_folder / "socket")
 
     def _read_password(self) -> str:
-        """Return the password that is kept in the folder, made at the first start."""
+        """Return the password in the folder, which the first start creates."""
         path = self.folder / "password"
         with suppress(FileNotFoundError):
             if password := path.read_text():
@@ -298,7 +299,7 @@ class PrivateServer:
         return password
 
 
-# mariadbd runs it before it lets anyone in, line by line; not for a binary log.
+# mariadbd executes it line by line before it accepts connections.
 _ACCOUNTS_SQL = """\
 SET SESSION sql_log_bin = 0;
 GRANT ALL ON *.* TO '{0}'@'%' IDENTIFIED BY '{1}' WITH GRANT OPTION;
@@ -317,7 +318,7 @@ def quote_name(name: str) -> str:
 
 
 def _await_leftover(data: Path) -> None:
-    """Wait for the server of a process that was killed: its watch is ending it."""
+    """Wait for the server of a killed process, which its watch is ending."""
     deadline = time.monotonic() + _LEFTOVER_TIMEOUT
     while (pid := datadir.server_in(data)) is not None:
         if time.monotonic() > deadline:

@@ -233,8 +233,31 @@ def test_closed_folder_has_its_data_elsewhere(
         assert query(server, "SHOW DATABASES LIKE 'bank'") is None
 
     shutil.rmtree(closed / "server")
-    with PrivateServer(closed / "other"):
-        assert not data.exists(), "data without a folder is swept"
+    with PrivateServer(closed / "server") as server:
+        assert query(server, "SHOW DATABASES LIKE 'bank'") is None
+    for folder in (closed / "server", closed / "copy"):
+        datadir.remove(folder)
+    assert not any((folder.parent.parent / "elsewhere").iterdir())
+
+
+@as_root
+def test_killed_process_leaves_no_data_elsewhere(folder: Path) -> None:
+    """The temporary folder of the process is closed to the server's account."""
+    elsewhere, closed = folder.parent / "elsewhere", folder.parent / "closed"
+    closed.mkdir(mode=0o700)
+    code = f"""
+import pathlib, tempfile
+from flask_mysqlpool.testing import datadir
+datadir.ELSEWHERE = pathlib.Path({str(elsewhere)!r})
+tempfile.tempdir = {str(closed)!r}
+{STARTS_AND_WAITS}"""
+    with run_python(code) as starter:
+        assert starter.stdout
+        pid = int(starter.stdout.readline().split()[0])
+        assert any(elsewhere.iterdir())
+        starter.kill()
+    wait_until(lambda: not alive(pid) and not any(elsewhere.iterdir()))
+    assert not any(closed.iterdir())
 
 
 def test_folder_of_a_running_server_is_refused(
