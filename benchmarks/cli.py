@@ -18,6 +18,7 @@ from flask_mysqlpool.testing import ServerError
 from . import report
 from .contenders import load
 from .contenders import NAMES
+from .forwarder import ForwarderError
 from .measuring import ESSENTIAL
 from .measuring import measure
 from .measuring import Result
@@ -85,7 +86,7 @@ def main(
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     try:
         results, notes = _run(console, rows, seconds, rounds, only, url)
-    except ServerError as error:
+    except (ServerError, ForwarderError) as error:
         raise click.ClickException(str(error)) from error
     report.show_verdicts(console, results)
     slices = {"slices": f"{rounds} rounds of {seconds:g} s"}

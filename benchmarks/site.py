@@ -96,10 +96,10 @@ def open_site(url: str | None, seconds: float) -> Iterator[Site]:
             stack.enter_context(_table(monitor))
         except pymysql.Error as error:
             raise ServerError(f"cannot work with this server: {error}") from error
-        port, how = stack.enter_context(forward(way, ROUND_TRIP / 2))
+        port = stack.enter_context(forward(way, ROUND_TRIP / 2))
         notes = {
             "server": _version(monitor),
-            "forwarder": f"{how}, to a {'socket' if url is None else 'port'}",
+            "forwarder": f"in C, to a {'socket' if url is None else 'port'}",
             "round trip": _round_trip(plain),
             "round trip, far": _round_trip(plain | {"host": "127.0.0.1", "port": port}),
         }
