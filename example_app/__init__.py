@@ -11,9 +11,9 @@ mysqlpool = MySQLPool()
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
-    """Make the application.
+    """Create the application.
 
-    What comes later wins: the defaults here, ``instance/config.py``, variables such as
+    Later settings win: the defaults here, ``instance/config.py``, variables such as
     ``FLASK_MYSQLPOOL_URL``, then ``config``.
     """
     app = Flask(__name__, instance_relative_config=True)

@@ -1,4 +1,4 @@
-"""What the bank knows and does: all of its SQL but the schema."""
+"""The accounts and transfers of the bank: all of its SQL except the schema."""
 
 from decimal import Decimal
 from typing import Any
@@ -22,7 +22,7 @@ ENTRIES = """
 
 
 class Refused(Exception):
-    """A transfer that the bank does not make: why, and the form's field at fault."""
+    """A transfer that the bank refuses: the reason, and the field with the mistake."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ def account(number: int) -> Row | None:
 
 
 def totals() -> Row:
-    """Return what all accounts hold and what was ever paid in: the same, always."""
+    """Return the sum of all balances and that of all deposits. They are equal."""
     with get_db().cursor() as cursor:
         cursor.execute("""
             SELECT
@@ -78,7 +78,7 @@ def ledger(limit: int = 50) -> list[Row]:
 def statement(number: int, limit: int = 50) -> list[Row]:
     """Return the last entries of one account, newest first.
 
-    Amounts that went out are negative; each entry has the balance that it left.
+    Outgoing amounts are negative; each entry has the balance after it.
     """
     with get_db().cursor() as cursor:
         cursor.execute(
@@ -109,8 +109,8 @@ def transfer(sender: int, receiver: int, amount: Decimal, note: str = "") -> int
     :raises Refused: an account is unknown, or the sender has too little.
     """
     with transaction() as db, db.cursor() as cursor:
-        # Locked in the order of their numbers, whoever sends: two transfers in
-        # opposite directions then wait for each other instead of in a deadlock.
+        # Lock the accounts in the order of their numbers: two transfers in opposite
+        # directions then wait for each other and do not deadlock.
         cursor.execute(
             "SELECT id, owner, balance FROM account WHERE id IN (%s, %s)"
             " ORDER BY id FOR UPDATE",

@@ -14,14 +14,14 @@ from . import money
 @click.command("init-db")
 @with_appcontext
 def init_db() -> None:
-    """Drop the bank's tables and make them anew, with sample accounts."""
+    """Drop the bank's tables and create them again, with sample accounts."""
     try:
         run_script("schema.sql")
         owners = [account["owner"] for account in bank.accounts()]
         total = bank.totals()["balances"]
     except MySQLError as error:
-        raise click.ClickException(f"the tables were not made: {error}") from error
-    click.echo("Made the tables account and ledger anew.")
+        raise click.ClickException(f"the tables were not created: {error}") from error
+    click.echo("Created the tables account and ledger.")
     click.echo(f"{len(owners)} accounts hold {money.display(total)} in all:")
     click.echo(f"  {', '.join(owners)}")
 

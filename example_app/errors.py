@@ -1,4 +1,4 @@
-"""Pages for what goes wrong."""
+"""The error pages."""
 
 from flask import Flask
 from flask import render_template
@@ -9,13 +9,13 @@ from werkzeug.exceptions import HTTPException
 
 
 def init_app(app: Flask) -> None:
-    """Answer errors of this application with pages of its own."""
+    """Register the error pages of this application."""
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(ProgrammingError, missing_tables)
 
 
 def http_error(error: HTTPException) -> ResponseReturnValue:
-    """Show an HTTP error; a pool without a free connection is one, too: 503."""
+    """Show an HTTP error. A pool without a free connection is one, too: 503."""
     # The error's own response has the status, and headers such as Retry-After.
     response = error.get_response()
     response.data = render_template("error.html", error=error)
@@ -23,7 +23,7 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
 
 
 def missing_tables(error: ProgrammingError) -> ResponseReturnValue:
-    """Say what to run where the tables have not been made yet."""
+    """Show which command to run if the tables do not exist yet."""
     if error.args[0] != ER.NO_SUCH_TABLE:
         raise error
     return render_template("missing_tables.html"), 503

@@ -23,18 +23,18 @@ from .bank import Refused
 
 bp = Blueprint("bank", __name__)
 
-LONGEST_SLEEP = 5.0
+MAX_SLEEP = 5.0
 
-# The server gave up on a lock that somebody else holds, and undid the transaction.
+# Another transaction held a lock, and the server rolled this one back.
 LOCKED = {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.CHECKREAD}
 
 
 @bp.before_request
 def refuse_other_sites() -> None:
-    """Take forms from the bank's own pages only.
+    """Accept forms from the bank's own pages only.
 
-    Browsers say where a form was sent from: in ``Sec-Fetch-Site`` or, without https, in
-    ``Origin``. Programs such as curl send neither, and carry nobody's cookies.
+    Browsers send its site in ``Sec-Fetch-Site`` or, without https, in ``Origin``.
+    Programs such as curl send neither, and have no cookies of a visitor.
     """
     if request.method != "POST":
         return
@@ -54,7 +54,7 @@ def index() -> str:
 
 @bp.get("/transfers")
 def transfers() -> ResponseReturnValue:
-    """Lead home who opens the address of a refused transfer again."""
+    """Redirect to the front page if a refused transfer is opened again."""
     return redirect(url_for(".index"))
 
 
@@ -68,7 +68,7 @@ def transfer() -> ResponseReturnValue:
     except MySQLError as error:
         if error.args[0] not in LOCKED:
             raise
-        busy = "Others are moving money here just now. Nothing was sent: try again."
+        busy = "These accounts are busy. Nothing was sent: try again."
         return front_page(Refused("form", busy)), 409
     # After a redirect, reloading the page does not send the money again.
     return redirect(url_for(".index", done=entry), 303)
@@ -87,14 +87,14 @@ def account(number: int) -> str:
 
 @bp.get("/slow")
 def slow() -> str:
-    """Sleep in the database, so that one can watch the pool meanwhile."""
+    """Sleep in the database, so that you can watch the pool meanwhile."""
     try:
         seconds = float(request.args.get("seconds", 1))
     except ValueError:
         seconds = -1
-    # Written so that "nan" is refused too.
-    if not 0 <= seconds <= LONGEST_SLEEP:
-        abort(400, f"Give seconds as a number from 0 to {LONGEST_SLEEP:g}.")
+    # In this form it refuses "nan", too.
+    if not 0 <= seconds <= MAX_SLEEP:
+        abort(400, f"Give seconds as a number from 0 to {MAX_SLEEP:g}.")
     start = perf_counter()
     get_db()
     connected = perf_counter()
@@ -102,7 +102,7 @@ def slow() -> str:
     return render_template(
         "slow.html",
         seconds=seconds,
-        longest=LONGEST_SLEEP,
+        longest=MAX_SLEEP,
         wait_seconds=connected - start,
         query_seconds=perf_counter() - connected,
     )
@@ -126,7 +126,7 @@ def front_page(refusal: Refused | None = None) -> str:
 def read_transfer(form: Mapping[str, str]) -> tuple[int, int, Decimal, str]:
     """Return sender, receiver, amount and note from the form.
 
-    :raises Refused: a field holds what no transfer can have.
+    :raises Refused: the value of a field is not valid.
     """
     sender = read_account(form, "sender")
     receiver = read_account(form, "receiver")

@@ -173,7 +173,7 @@ def test_missing_tables_have_a_page_that_says_what_to_run(
 
 def test_init_db_says_what_it_made(open_bank: OpenBank) -> None:
     output = init_db(open_bank())
-    assert "Made the tables account and ledger anew." in output
+    assert "Created the tables account and ledger." in output
     assert "8 accounts hold €20,000.00 in all" in output
     assert "Wanda Lake" in output
 
@@ -191,7 +191,7 @@ def test_init_db_starts_over(bank: Flask) -> None:
 def test_init_db_without_a_database_fails_with_the_reason(closed_bank: Flask) -> None:
     result = closed_bank.test_cli_runner().invoke(args=["init-db"])
     assert result.exit_code == 1
-    assert "Error: the tables were not made: " in result.output
+    assert "Error: the tables were not created: " in result.output
 
 
 def test_settings_come_from_the_environment_and_then_from_the_caller(

@@ -186,7 +186,7 @@ def test_transfer_that_waits_too_long_for_a_lock_says_so(
         cursor.execute("SELECT id FROM account WHERE id = 2 FOR UPDATE")
         response = send(impatient)
     assert response.status_code == 409
-    assert 'role="alert">Others are moving money here just now.' in response.text
+    assert 'role="alert">These accounts are busy.' in response.text
     assert re.findall(r'value="(\d+)" selected', response.text) == ["1", "2"]
     assert state(bank) == before
 
