@@ -14,7 +14,7 @@ from enum import Enum
 from flask import Flask
 
 from ..context import pools_of
-from ..stats.readings import Histogram
+from ..stats.histogram import Histogram
 from ..stats.readings import PoolStats
 
 POOL_NAME = "db.client.connection.pool.name"

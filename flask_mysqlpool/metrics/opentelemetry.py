@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from flask import Flask
 
 from ..context import pools_of
-from ..stats.readings import Histogram
+from ..stats.histogram import Histogram
 from ..stats.readings import PoolStats
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS

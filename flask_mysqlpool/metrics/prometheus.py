@@ -17,7 +17,7 @@ from ..context import folder_of
 from ..control.client import ask_stats
 from ..control.client import merged
 from ..control.client import Reply
-from ..stats.readings import Histogram
+from ..stats.histogram import Histogram
 from ..stats.readings import PoolStats
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS
