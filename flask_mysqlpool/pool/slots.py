@@ -85,8 +85,6 @@ class Slots:
         self._shrunk = False  # there may be more than max_size
         self.counters = Counters(self._checkouts)
 
-    # What the pool has
-
     @property
     def size(self) -> int:
         """Connections lent, idle and being opened."""
@@ -277,8 +275,6 @@ class Slots:
                 waiter.ended = True
                 self._waiters.popleft()
             return first
-
-    # Opening
 
     def number(self, reservation: Reservation) -> None:
         """Give the connection that is opened next its number."""

@@ -1,0 +1,105 @@
+"""A pool without a server: sessions that keep their state and send nothing."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from flask_mysqlpool import Pool
+from flask_mysqlpool.driver.session import Session
+from flask_mysqlpool.driver.session_state import SessionState
+from flask_mysqlpool.pool.pooled_connection import PooledConnection
+
+from .pools import settings_for
+
+URL = "mysql://app:secret@127.0.0.1:1/bank"  # nobody listens there
+
+
+class FakeSession(Session):
+    """A session whose commands all go well; :attr:`calls` has what it was told."""
+
+    def __init__(self, number: int = 0) -> None:
+        self.server_thread_id = (number,)
+        self.pid = os.getpid()
+        self.state = SessionState()
+        self.last_statement = ""
+        self.status_before = 0
+        self.encoding = "utf8"
+        self.alive = True
+        self.quiet = lambda: self.alive
+        self.calls: list[str] = []
+
+    def __del__(self) -> None:
+        """Nothing is open."""
+
+    @property
+    def open(self) -> bool:
+        return self.alive
+
+    def _execute_command(self, command: int, sql: str | bytes) -> None:  # type: ignore[override]
+        self.calls.append(sql if isinstance(sql, str) else sql.decode())
+
+    def _read_ok_packet(self) -> tuple[int, int, int, int, bytes]:
+        begun = self.calls[-1] not in ("COMMIT", "ROLLBACK")
+        self.note_status(int(begun), 0)
+        return 0, 0, int(begun), 0, b""
+
+    def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
+        self._execute_command(3, sql)
+        return 0
+
+    def note_error(self, error: BaseException) -> bool:
+        return self.alive
+
+    def start_reset(self, mode: str) -> bool:
+        self.calls.append("reset")
+        return self.alive
+
+    def finish_rollback(self) -> bool:
+        return self.alive
+
+    def validate(self, deadline: float, ping: bool) -> bool:
+        self.calls.append("validate")
+        return self.alive
+
+    def abandon(self) -> None:
+        self._end("abandon")
+
+    def sever(self) -> None:
+        self._end("sever")
+
+    def quit(self, deadline: float) -> None:
+        self._end("quit")
+
+    def _end(self, how: str) -> None:
+        self.calls.append(how)
+        self.alive = False
+
+
+class FakeConnector:
+    """Opens fake sessions, or raises :attr:`error`."""
+
+    def __init__(self) -> None:
+        self.opened: list[FakeSession] = []
+        self.error: BaseException | None = None
+
+    def open(self, deadline: float) -> t.Any:
+        if self.error is not None:
+            raise self.error
+        self.opened.append(FakeSession(len(self.opened) + 1))
+        return self.opened[-1]
+
+
+def fake_pool(**settings: t.Any) -> Pool:
+    """Return a pool of fake sessions; its connector is ``pool._checkout.connector``."""
+    pool = Pool(settings_for(URL, **{"timeout": 0.3, "autocommit": True, **settings}))
+    pool._checkout.connector = FakeConnector()
+    return pool
+
+
+def connector_of(pool: Pool) -> FakeConnector:
+    return t.cast(FakeConnector, pool._checkout.connector)
+
+
+def session_of(db: PooledConnection) -> FakeSession:
+    return t.cast(FakeSession, db.session)
