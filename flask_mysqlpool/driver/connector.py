@@ -47,7 +47,7 @@ class Connector:
             arguments["password"] = password
         session = Session(self.settings, self._columns, self._tls_context, arguments)
         deadline = min(deadline, time.monotonic() + self.settings.connect_timeout)
-        session.log_in(None, deadline)
+        session.log_in(deadline)
         return session
 
     def _tls_context(self, create: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

@@ -7,14 +7,15 @@ is never taken for that of another statement.
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import threading
-import time
 import typing as t
 from collections.abc import Callable
 
 from pymysql import err
 from pymysql.constants import CLIENT
+from pymysql.constants import CR
 
 from ..config.settings import Settings
 from .session_setup import first_commands
@@ -26,6 +27,7 @@ from .session_state import IN_TRANS
 from .session_state import IN_TRANS_READONLY
 from .session_state import SESSION_STATE_CHANGED
 from .session_state import SessionState
+from .sockets import open_socket
 from .statements import beyond_reset
 from .statements import ends_block
 from .statements import first_word
@@ -82,16 +84,14 @@ class Session(WireConnection):
         super().__init__(columns, **arguments, defer_connect=True)
         self._takes_many = bool(self.client_flag & CLIENT.MULTI_STATEMENTS)
 
-    def log_in(self, sock: t.Any, deadline: float) -> None:
-        """Log in over a connected socket and prepare the session.
+    def log_in(self, deadline: float) -> None:
+        """Connect, log in and prepare the session.
 
-        :param sock: ``None``: PyMySQL connects.
         :raise pymysql.Error: that failed, or took longer than until ``deadline``.
         """
         self.limit(deadline)
-        self.connect_timeout = max(0.001, deadline - time.monotonic())
         try:
-            self.connect(sock)
+            self.connect(self._open_socket(deadline))
             self._home = (self.charset, self.encoding, self.collation)
             self.autocommit_mode = self.settings.autocommit
             self.send_ahead(first_commands(self, self.settings))
@@ -291,6 +291,25 @@ class Session(WireConnection):
             self.abandon()  # a shutdown would end the parent's session, too
         else:
             shut_down(sock)
+
+    def _open_socket(self, deadline: float) -> socket.socket:
+        """Open the socket, as PyMySQL's ``connect()`` does without a deadline."""
+        try:
+            sock = open_socket(
+                self.host,
+                self.port,
+                deadline,
+                unix_socket=t.cast("str | None", self.unix_socket),
+                bind_address=self.bind_address,
+            )
+        except OSError as error:
+            text = f"Can't connect to MySQL server on {self.host!r} ({error})"
+            raise err.OperationalError(CR.CR_CONN_HOST_ERROR, text) from error
+        if self.unix_socket:
+            self.host_info, self._secure = "Localhost via UNIX socket", True
+        else:
+            self.host_info = f"socket {self.host}:{self.port}"
+        return sock
 
     def _is_read_only(self, error: BaseException) -> bool:
         """Return whether a refusal says that the server takes no changes, as a primary

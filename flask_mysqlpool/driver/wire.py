@@ -94,6 +94,7 @@ class WireConnection(_Connection):
     _rfile: t.Any
     _result: t.Any
     _next_seq_id: int
+    _secure: bool
     _current_timeout: float | None
     _read_timeout: float | None
     _write_timeout: float | None

@@ -81,6 +81,7 @@ class Checkout:
         self.close_all(self._slots.discarded(monotonic()))
         request = _request_of(grant)
         deadline = request.since + (timeout or self._settings.connect_timeout)
+        full: err.OperationalError | None = None  # what a full server said last
         try:
             while True:
                 if isinstance(grant, Waiter):
@@ -90,11 +91,14 @@ class Checkout:
                         break
                     grant = self._replace(grant)
                 else:
+                    if full is not None and monotonic() >= deadline:
+                        raise self._timed_out(full, timeout)
                     opened = self._open(grant, request, deadline)
                     if isinstance(opened, PooledConnection):
                         grant = opened
                         break
-                    grant = self._wait_for_room(grant, request, timeout, opened)
+                    full = opened
+                    grant = self._wait_for_room(grant, request, timeout, full)
         except BaseException as error:
             self.return_unused(grant, monotonic())
             if isinstance(error, PoolTimeout):

@@ -36,7 +36,7 @@ class FakeSession(Session):
     def open(self) -> bool:
         return self.alive
 
-    def _execute_command(self, command: int, sql: str | bytes) -> None:  # type: ignore[override]
+    def _execute_command(self, command: int, sql: str | bytes) -> None:
         self.calls.append(sql if isinstance(sql, str) else sql.decode())
 
     def _read_ok_packet(self) -> tuple[int, int, int, int, bytes]:
