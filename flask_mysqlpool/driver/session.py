@@ -19,6 +19,7 @@ from pymysql.constants import CR
 
 from ..config.settings import Settings
 from .session_setup import first_commands
+from .session_setup import FORGET_FOUND_ROWS
 from .session_setup import reset_commands
 from .session_setup import role_of
 from .session_setup import ROLLBACK
@@ -29,6 +30,7 @@ from .session_state import SESSION_STATE_CHANGED
 from .session_state import SessionState
 from .sockets import open_socket
 from .statements import beyond_reset
+from .statements import counts_found_rows
 from .statements import ends_block
 from .statements import first_word
 from .statements import Kind
@@ -331,7 +333,10 @@ class Session(WireConnection):
         self.charset, self.encoding, self.collation = self._home
         self.autocommit_mode = self.settings.autocommit
         self._full_reset = True
-        self.send_ahead([*ahead, *reset_commands(self, self.settings, self.role)])
+        again = reset_commands(self, self.settings, self.role)
+        if self.state.found_rows:
+            again.append(FORGET_FOUND_ROWS)
+        self.send_ahead([*ahead, *again])
 
     def _wrote(self, kind: Kind, text: str) -> bool:
         """Return whether an answered WRITE or OTHER may have changed data."""
@@ -341,6 +346,7 @@ class Session(WireConnection):
 
     def _note_change(self, sql: str) -> None:
         self.state.changed = True
+        self.state.found_rows |= counts_found_rows(sql)
         if beyond_reset(sql, bool(self.db)):
             self.state.unresettable = True
 

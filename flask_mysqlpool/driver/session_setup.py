@@ -15,6 +15,7 @@ from .wire import WireConnection
 ROLLBACK: Command = (COM_QUERY, b"ROLLBACK")
 COMMIT: Command = (COM_QUERY, b"COMMIT")
 CURRENT_ROLE: Command = (COM_QUERY, b"SELECT CURRENT_ROLE()")
+FORGET_FOUND_ROWS: Command = (COM_QUERY, b"SELECT 1")
 
 
 def first_commands(connection: WireConnection, settings: Settings) -> list[Command]:

@@ -24,6 +24,7 @@ class SessionState:
     __slots__ = (
         "changed",
         "ended_transactions",
+        "found_rows",
         "read_only",
         "uncommitted",
         "unknown",
@@ -36,6 +37,8 @@ class SessionState:
         self.unknown = False
         #: Something was changed that a reset undoes.
         self.changed = False
+        #: FOUND_ROWS() tells of a statement. COM_RESET_CONNECTION does not change it.
+        self.found_rows = False
         #: Something was changed that no reset undoes.
         self.unresettable = False
         #: There were statements since the last COMMIT or ROLLBACK.
@@ -70,5 +73,5 @@ class SessionState:
 
         :param changed: whether the session counts as changed from its start.
         """
-        self.unknown = self.unsettled = self.uncommitted = False
+        self.unknown = self.unsettled = self.uncommitted = self.found_rows = False
         self.changed = changed

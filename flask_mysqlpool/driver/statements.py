@@ -131,6 +131,11 @@ def beyond_reset(sql: str, has_database: bool) -> bool:
     return not has_database and _USE.search(sql) is not None
 
 
+def counts_found_rows(sql: str) -> bool:
+    """Return whether FOUND_ROWS() may tell something of ``sql`` to the next holder."""
+    return "SQL_CALC_FOUND_ROWS" in sql.upper()
+
+
 def ends_block(sql: str) -> bool:
     """Return whether ``sql`` ends the transaction that it is sent in, though another
     may begin with it. Others that do are seen by the server's flags. What stands in or

@@ -250,6 +250,11 @@ ERRORS = "SHOW WARNINGS"
 BAD_NUMBER = "SELECT CAST('x' AS SIGNED)"
 NOTES = [
     SessionChange(
+        "found rows",
+        ("SELECT SQL_CALC_FOUND_ROWS * FROM t LIMIT 1",),
+        "SELECT FOUND_ROWS()",
+    ),
+    SessionChange(
         "last id: INSERT",
         ("INSERT INTO numbered (n) VALUES (FLOOR(RAND()*1e9))",),
         LAST_ID,

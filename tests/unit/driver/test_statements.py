@@ -13,6 +13,7 @@ import pytest
 
 from flask_mysqlpool.driver import statements
 from flask_mysqlpool.driver.statements import beyond_reset
+from flask_mysqlpool.driver.statements import counts_found_rows
 from flask_mysqlpool.driver.statements import ends_block
 from flask_mysqlpool.driver.statements import first_word
 from flask_mysqlpool.driver.statements import kind_of
@@ -199,6 +200,7 @@ SCANS: dict[str, Callable[[str], object]] = {
     "kind_of": kind_of,
     "first_word": first_word,
     "ends_block": ends_block,
+    "counts_found_rows": counts_found_rows,
     "beyond_reset": lambda sql: beyond_reset(sql, has_database=False),
     "without_values": lambda sql: without_values(sql, True),
     "without_values, no backslashes": lambda sql: without_values(sql, False),
