@@ -20,10 +20,14 @@ class NotInitializedError(MySQLPoolError, RuntimeError):
 
 
 class PoolError(MySQLPoolError, pymysql.err.OperationalError):
-    """The pool has no connection to lend."""
+    """The pool has no connection to lend.
 
-    #: Seconds after which it is worth while to ask again: the pool's own timeout.
-    retry_after: float | None = None
+    :param retry_after: seconds after which it is worth while to ask again.
+    """
+
+    def __init__(self, *args: object, retry_after: float | None = None) -> None:
+        super().__init__(*args)
+        self.retry_after = retry_after
 
 
 class PoolTimeout(PoolError):

@@ -108,7 +108,7 @@ class TrackedResult(MySQLResult):
                 value = value.decode(encoding)
             row.append(value if converter is None else converter(value))
         if at > len(data):
-            raise self.connection._lost("a row is cut off")
+            raise self.connection.lost("a row is cut off")
         return tuple(row)
 
     def disown(self) -> None:

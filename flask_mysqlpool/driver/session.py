@@ -65,6 +65,7 @@ class Session(WireConnection):
     """
 
     unread_by = 0  # thread that began the last unbuffered result
+    lost_by: BaseException | None = None  # the error that ended the connection
     role = ""  # after the login
     _full_reset = False  # pending replies are those of a whole reset
 
@@ -244,7 +245,7 @@ class Session(WireConnection):
         if isinstance(error, UnicodeEncodeError):
             return True  # nothing was sent
         if self._sock is None or not refused_by_server(error):
-            self.abandon()
+            self.lose(error, at_rest=True)
             return False
         self.state.read_only |= self._is_read_only(error)
         self.state.note_error()
@@ -281,6 +282,18 @@ class Session(WireConnection):
             shut_down(sock)  # wakes a thread that reads from it
         super().abandon()
 
+    def lose(self, error: BaseException, at_rest: bool) -> None:
+        """End the connection because of an error, of which the first is kept.
+
+        :param at_rest: no other thread is using the session.
+        """
+        if self.lost_by is None:
+            self.lost_by = error
+        if at_rest:
+            self.abandon()
+        else:
+            self.sever()
+
     def sever(self) -> None:
         """End the connection of a session that another thread is using. That thread
         closes it: a descriptor that is closed here could be another connection's by
@@ -305,7 +318,10 @@ class Session(WireConnection):
                 bind_address=self.bind_address,
             )
         except OSError as error:
-            text = f"Can't connect to MySQL server on {self.host!r} ({error})"
+            reason = error.strerror or str(error)
+            if not reason.startswith("'"):  # which server, and each of its addresses
+                reason = f"{self.host!r}: {reason}"
+            text = f"Can't connect to MySQL server on {reason}"
             raise err.OperationalError(CR.CR_CONN_HOST_ERROR, text) from error
         if self.unix_socket:
             self.host_info, self._secure = "Localhost via UNIX socket", True

@@ -93,7 +93,7 @@ def _connect_to_one(
             kind, number = type(error), error.errno
             reason = error.strerror or str(error)
             failures.append(f"{address.text} ({reason})")
-    text = f"cannot connect to {target}: {', '.join(failures)}"
+    text = f"{target}: {', '.join(failures)}"
     raise kind(text) if number is None else kind(number, text)
 
 

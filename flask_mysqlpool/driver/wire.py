@@ -160,7 +160,7 @@ class WireConnection(_Connection):
         try:
             here: bytes = self._rfile.peek(4)  # gives all that was received
         except GONE as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
         end = 0
         try:
             for _ in range(count):
@@ -175,7 +175,7 @@ class WireConnection(_Connection):
         try:
             self._rfile.read(size)
         except GONE as error:
-            raise self._lost(error) from error
+            raise self.lost(error) from error
         self._next_seq_id = (self._next_seq_id + count) & 0xFF
 
     def read_arrived(self) -> bool:
@@ -192,7 +192,7 @@ class WireConnection(_Connection):
             return False
         size = len(came) - 4
         if size < 1 or came[:4] != _HEADER.pack(size & 0xFFFF, size >> 16, 1):
-            raise self._lost("the answer is cut off, or not the only one")
+            raise self.lost("the answer is cut off, or not the only one")
         self._note_ok(MysqlPacket(came[4:], self.encoding))
         self.pending_replies = 0
         return True
@@ -272,9 +272,9 @@ class WireConnection(_Connection):
                 size = low | high << 16
                 part = read(size)
             except (*GONE, struct.error) as error:
-                raise self._lost(error) from error
+                raise self.lost(error) from error
             if number != self._next_seq_id or len(part) != size:
-                raise self._lost("the answer is cut off or out of order")
+                raise self.lost("the answer is cut off or out of order")
             self._next_seq_id = (number + 1) & 0xFF
             data += part  # no copy of the first
         packet = packet_type(data, self.encoding)
@@ -284,7 +284,7 @@ class WireConnection(_Connection):
             packet.raise_for_error()
         return packet
 
-    def _lost(self, why: object) -> err.OperationalError:
+    def lost(self, why: object) -> err.OperationalError:
         self._force_close()
         return err.OperationalError(
             CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query ({why})"

@@ -70,6 +70,7 @@ class Checkout:
         self._policy = policy
         self._settings = settings
         self._before_open = before_open
+        self._reset = settings.reset
 
     def acquire(self, grant: Grant, timeout: float) -> PooledConnection:
         """Make of what :meth:`.Slots.take` granted a connection that can be lent.
@@ -131,7 +132,7 @@ class Checkout:
         try:
             if not at_rest:
                 entry.session.sever()
-            elif entry.session.start_reset(self._settings.reset):
+            elif entry.session.start_reset(self._reset):
                 reason = ""
         except Exception as error:
             logger.warning("pool %r: a reset failed: %s", slots.name, error)
@@ -286,7 +287,8 @@ class Checkout:
         error = PoolTimeout(
             f"pool {self._slots.name!r}: {what} (size {reading.size} of"
             f" {reading.max_size}, in use {reading.in_use}, idle {reading.idle},"
-            f" waiting {reading.waiting}{oldest})"
+            f" waiting {reading.waiting}{oldest})",
+            retry_after=self._settings.timeout,
         )
         error.__cause__ = cause
         return error

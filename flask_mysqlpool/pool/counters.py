@@ -37,6 +37,7 @@ class Counters:
             endpoint = self.endpoint(entry.holder)
         if entry.waited:
             endpoint.wait_seconds.add(entry.waited)
+            entry.waited = 0.0
         else:
             endpoint.wait_seconds.counts[0] += 1
         endpoint.use_seconds.add(now - entry.lent_at)

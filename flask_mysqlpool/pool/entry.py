@@ -6,6 +6,7 @@ import random
 import threading
 import typing as t
 from collections.abc import Callable
+from collections.abc import Iterable
 
 from ..config.settings import Settings
 from ..stats.holders import StackEntry
@@ -35,6 +36,7 @@ class PoolEntry:
         "idle_since",
         "lent_at",
         "number",
+        "review_at",
         "session",
         "stack",
         "thread",
@@ -53,6 +55,7 @@ class PoolEntry:
         self.number = number  # in the order of opening
         self.expires_at = expires_at
         self.connect_seconds = connect_seconds
+        self.review_at = 0.0  # before that a return need not ask the policy
         self.uses = 0
         self.idle_since = 0.0
         # The checkout that holds it.
@@ -96,13 +99,16 @@ class ExpiryPolicy:
         """Return why a connection has to go that comes back: the same, or
         ``"usage"``.
         """
-        if (
-            entry.number >= self.oldest
-            and now < entry.expires_at
-            and entry.uses < self._max_usage
-        ):
-            return ""  # on the hot path, in one call
-        return self.reason(entry, now) or "usage"
+        used_up = "usage" if entry.uses >= self._max_usage else ""
+        return self.reason(entry, now) or used_up
+
+    def review_at(self, entry: PoolEntry) -> float:
+        """Return when :meth:`reason_at_return` may have a reason at the earliest, as
+        far as that is known now.
+        """
+        if entry.number < self.oldest or self._max_usage != float("inf"):
+            return 0.0
+        return entry.expires_at
 
     def chooser(self, spare: int, now: float) -> Callable[[PoolEntry], str]:
         """Return what tells of one idle connection after the other why it has to go:
@@ -138,17 +144,25 @@ class ExpiryPolicy:
             and session.quiet()
         )
 
-    def retire_before(self, number: int) -> None:
-        """Retire the connections opened before the one of this number."""
-        self.oldest = max(self.oldest, number)
+    def retire_before(self, number: int, entries: Iterable[PoolEntry]) -> None:
+        """Retire the connections opened before the one of this number.
 
-    def note_read_only(self, number: int, now: float) -> None:
+        :param entries: those that the pool has.
+        """
+        self.oldest = max(self.oldest, number)
+        for entry in entries:
+            entry.review_at = self.review_at(entry)
+
+    def note_read_only(
+        self, number: int, entries: Iterable[PoolEntry], now: float
+    ) -> None:
         """Retire what was opened before a read-only server was seen: connections that
         are opened from now on may find the new primary. Where they find the old one
         still, they are retired no oftener than once in :data:`READ_ONLY_PAUSE`.
 
         :param number: that the next connection will have.
+        :param entries: those that the pool has.
         """
         if now >= self._read_only_until:
             self._read_only_until = now + READ_ONLY_PAUSE
-            self.retire_before(number)
+            self.retire_before(number, entries)

@@ -25,7 +25,6 @@ from dbutils.pooled_db import PooledDB
 from ..config.settings import Settings
 from ..driver.connector import Connector
 from ..errors import ConfigError
-from ..errors import PoolError
 from ..stats.holders import Holder
 from ..stats.holders import StackEntry
 from ..stats.readings import PoolStats
@@ -83,9 +82,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._first_use = FirstUse(self)
         self._breaker = CircuitBreaker()
         policy = ExpiryPolicy(settings)
-        self._slots = Slots(
-            name, settings.min_size, settings.max_size, settings.max_waiting, policy
-        )
+        self._slots = Slots(name, settings, policy)
         self._checkout = Checkout(
             self._slots,
             Connector(settings, program),
@@ -133,24 +130,17 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         :param holder: who takes it, in words; in an app without it the endpoint.
         :param stack: of the caller, innermost first; without it the caller's line.
         :param shareable: of DBUtils, without effect: no connection is ever shared.
-        :raise TypeError, ValueError: an argument is wrong.
-        :raise PoolTimeout: none could be had within the timeout, or none can be had
-            now because the server was just found unreachable.
-        :raise PoolFull: ``max_waiting`` callers wait already.
-        :raise PoolClosed: the pool is closed.
+        :raise PoolError: none could be had; its kinds say why.
         :raise pymysql.Error: the server refuses us, and waiting will not change that.
         """
-        if timeout is None:
-            timeout = self._timeout
-        else:
-            check_timeout(timeout)
+        timeout = self._timeout if timeout is None else checked_timeout(timeout)
         if self._pid != getpid():
             self._start_over()
         if not stack:  # this is the hot path: capture_stack() would walk further up
             frame = _getframe(1)
             stack = ((frame.f_code, frame.f_lasti),)
-        if not holder and self.name_holder is not None:
-            holder = self.name_holder()
+        if not holder:
+            holder = "" if self.name_holder is None else self.name_holder()
         elif type(holder) is not str:
             raise TypeError(f"holder must be a str, not {holder!r}")
         grant = None
@@ -161,9 +151,6 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
                 if self._lendable_at_once(grant.entry, started):  # type: ignore[arg-type]  # it has one
                     return grant
             return self._checkout.acquire(grant, timeout)
-        except PoolError as error:
-            error.retry_after = self._timeout
-            raise
         except BaseException:
             self._checkout.return_unused(grant, started)
             raise
@@ -320,8 +307,8 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             entry.session.abandon()
 
 
-def check_timeout(timeout: object) -> None:
-    """Check the timeout of a checkout.
+def checked_timeout(timeout: object) -> float:
+    """Return the timeout of a checkout.
 
     :raise TypeError: it is no number.
     :raise ValueError: it is none of seconds.
@@ -336,6 +323,7 @@ def check_timeout(timeout: object) -> None:
             f"timeout must be a number of seconds from 0 to {MAX_TIMEOUT:.0f}, not"
             f" {timeout!r}"
         )
+    return timeout
 
 
 def _after_fork_in_child() -> None:

@@ -32,7 +32,7 @@ class Retirement:
         return.
         """
         with self._slots.lock:
-            self._policy.retire_before(self._slots.next_number)
+            self._policy.retire_before(self._slots.next_number, self._slots.entries())
             return self._slots.remove_idle(lambda idle: idle.empty("recycled"), now)
 
     def resize(self, max_size: int, now: float) -> Closing:

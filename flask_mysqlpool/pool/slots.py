@@ -4,11 +4,8 @@ Rule: state changes under the lock, and nothing here waits, talks to a server or
 a clock. Whoever frees a place hands it to the first in line. What must be closed is
 returned to the caller, who closes it outside the lock.
 
-A place has an owner at every moment: it is idle, lent to a handle, or reserved by
-somebody who opens a connection in it. The size is the number of these, so that nothing
-that is interrupted can leave a place behind. Owners give back what they have; what
-they drop instead is noted by a finalizer, which takes no lock and only appends, and
-freed by the next who takes the lock.
+A place is idle, lent to a handle, or reserved by somebody who opens a connection in
+it. The size is the number of these, so that no interrupt can leave a place behind.
 """
 
 from __future__ import annotations
@@ -17,6 +14,7 @@ import threading
 import typing as t
 from collections.abc import Callable
 
+from ..config.settings import Settings
 from ..errors import PoolClosed
 from ..errors import PoolFull
 from ..stats.holders import StackEntry
@@ -44,20 +42,14 @@ class Slots:
     no lock.
     """
 
-    def __init__(
-        self,
-        name: str,
-        min_size: int,
-        max_size: int,
-        max_waiting: int,
-        policy: ExpiryPolicy,
-    ) -> None:
+    def __init__(self, name: str, settings: Settings, policy: ExpiryPolicy) -> None:
         self.name = name
-        self.min_size = min_size
-        self.max_size = max_size
+        self.min_size = settings.min_size
+        self.max_size = settings.max_size
         self.policy = policy
         self.closed = False
-        self._max_waiting = max_waiting
+        self._max_waiting = settings.max_waiting
+        self._timeout = settings.timeout
         self.lender: Lender  # set by who is it
         self.on_need: Callable[[], None] = lambda: None
         self._number = 0  # of the connection opened last
@@ -68,7 +60,7 @@ class Slots:
         """Start without connections, callers or counts, as a new process does; return
         what there was. The lock may be held by a thread that did not survive a fork.
         """
-        inherited = [*self.idle_entries(), *self.lent_entries()]
+        inherited = self.entries()
         self._start()
         return inherited
 
@@ -77,13 +69,16 @@ class Slots:
         #: Whether this thread holds the lock: then it is a finalizer that asks.
         self.in_this_thread: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]  # RLock has it
         self._idle = IdleEntries()
+        self._settling = self._idle.settling
         self._lent: dict[int, PoolEntry] = {}  # by checkout
         self._opening = Reservations()
         self._waiters = WaitQueue()
         self._dropped = Dropped(lambda: self.on_need)
+        self._noted = self._dropped.noted
         self.dropped = self._dropped.note  # takes no lock
-        self._shrunk = False  # there may be more than max_size
+        self._shrunk = self.closed  # there may be more than there should be
         self.counters = Counters(self._checkouts)
+        self._note_return = self.counters.note_return
 
     @property
     def size(self) -> int:
@@ -93,6 +88,9 @@ class Slots:
     @property
     def idle(self) -> int:
         return self._idle.total
+
+    def entries(self) -> list[PoolEntry]:
+        return [*self._idle.everything(), *self._lent.values()]
 
     def idle_entries(self) -> list[PoolEntry]:
         return self._idle.everything()
@@ -118,11 +116,11 @@ class Slots:
         grant: PooledConnection | Reservation | Waiter | None = None
         try:
             self.lock.acquire()  # on the hot path: `with` would take twice as long
-            if self._dropped.noted:
+            if self._noted:
                 self._free_dropped(now)
-            if self._idle.settling:
+            if self._settling:
                 self._idle.promote_settled(now)
-            if self._idle and not self._waiters and not self.closed:
+            if self._idle and not self._waiters:
                 grant = self._lend(self._idle.pop(), now, holder, thread, stack)
             else:
                 grant = self._queue_or_reserve(now, Request(now, holder, thread, stack))
@@ -137,8 +135,8 @@ class Slots:
     def put_back(
         self, entry: PoolEntry, checkout_id: int, now: float, reason: str = ""
     ) -> str:
-        """Take a connection back; return why it must be closed, empty where it goes
-        on, and also where that checkout has returned it already.
+        """Take a connection back; return why it must be closed: empty where it goes on
+        or that checkout has returned it already.
 
         :param reason: why it must be closed whatever the policy says.
         """
@@ -147,12 +145,18 @@ class Slots:
             if self._lent.pop(checkout_id, None) is None:
                 reason = ""
             else:
-                session = entry.session
-                if session.state.read_only:
-                    session.state.read_only = False
-                    self.policy.note_read_only(self.next_number, now)
-                self.counters.note_return(entry, now)
-                reason = self._admit(entry, now, reason)
+                self._note_return(entry, now)
+                if (
+                    reason
+                    or self._waiters
+                    or self._shrunk
+                    or entry.session.pending_replies
+                    or now >= entry.review_at
+                ):
+                    reason = self._admit(entry, now, reason)
+                else:  # the common case, in fewer steps
+                    entry.idle_since = now
+                    self._idle.append(entry)
             self.lock.release()
         except BaseException:
             if self.in_this_thread():
@@ -172,7 +176,6 @@ class Slots:
         entry.uses += 1
         entry.checkout_id = checkout_id
         entry.lent_at = now
-        entry.waited = 0.0
         entry.holder = holder
         entry.thread = thread
         entry.stack = stack
@@ -184,10 +187,14 @@ class Slots:
 
     def _admit(self, entry: PoolEntry, now: float, reason: str) -> str:
         """Keep a connection that nobody holds, or return why it must be closed."""
+        if entry.session.state.read_only:
+            entry.session.state.read_only = False
+            self.policy.note_read_only(self.next_number, self.entries(), now)
         if self.closed:
             reason = reason or "closed"
-        elif self._shrunk and self.size >= self.max_size:  # it is not counted just now
-            reason = reason or "surplus"
+        elif self._shrunk:
+            self._shrunk = self.size >= self.max_size  # it is not counted just now
+            reason = reason or ("surplus" if self._shrunk else "")
         if reason := reason or self.policy.reason_at_return(entry, now):
             self.counters.closed[reason] += 1
         else:
@@ -209,10 +216,8 @@ class Slots:
             return self._grant(request, now)
         self.counters.note_queued(now)
         if 0 < self._max_waiting <= len(self._waiters):
-            raise PoolFull(
-                f"pool {self.name!r}: {self._max_waiting} callers wait for a"
-                " connection already (MYSQLPOOL_MAX_WAITING)"
-            )
+            text = f"{self._max_waiting} callers wait already (MYSQLPOOL_MAX_WAITING)"
+            raise PoolFull(f"pool {self.name!r}: {text}", retry_after=self._timeout)
         waiter = Waiter(request, self.dropped)
         self._waiters.enter(waiter)
         return waiter
@@ -231,8 +236,6 @@ class Slots:
         if self.idle:
             return self._lend(self._idle.pop_any(), now, *request[1:])
         return self._opening.reserve(request, self.dropped)
-
-    # Waiting
 
     def leave(self, waiter: Waiter, now: float) -> t.Any:
         """Leave the queue; return what was handed over in the meantime, or nothing."""
@@ -293,8 +296,7 @@ class Slots:
     ) -> PooledConnection:
         """Lend a connection that was opened in a reserved place."""
         with self.lock:
-            self.counters.note_opened(entry)
-            self._opening.end(reservation)
+            self._note_opened(reservation, entry)
             return self._lend(entry, now, *request[1:])
 
     def store(self, reservation: Reservation, entry: PoolEntry, now: float) -> str:
@@ -302,9 +304,13 @@ class Slots:
         closed, empty where it goes on.
         """
         with self.lock:
-            self.counters.note_opened(entry)
-            self._opening.end(reservation)
+            self._note_opened(reservation, entry)
             return self._admit(entry, now, "")
+
+    def _note_opened(self, reservation: Reservation, entry: PoolEntry) -> None:
+        entry.review_at = self.policy.review_at(entry)
+        self.counters.note_opened(entry)
+        self._opening.end(reservation)
 
     def release(self, reservation: Reservation, now: float) -> None:
         """Give a reserved place back."""
@@ -322,8 +328,6 @@ class Slots:
             request = Request(entry.lent_at, entry.holder, entry.thread, entry.stack)
             return self._opening.reserve(request, self.dropped)
 
-    # What leaves
-
     @property
     def next_number(self) -> int:
         """The number of the connection that is opened next."""
@@ -336,11 +340,8 @@ class Slots:
 
     def shut(self) -> None:
         """Let nobody in any more: callers in the queue get :exc:`PoolClosed`."""
-        self.closed = True
-        for waiter in self._waiters.waiters():
-            waiter.grant = self._closed_error()
-            waiter.wake()
-        self._waiters.clear()
+        self.closed = self._shrunk = True
+        self._waiters.refuse(self._closed_error)
 
     def remove_idle(
         self, choose: Callable[[IdleEntries], Closing], now: float
@@ -388,11 +389,12 @@ class Slots:
         return reading
 
     def _closed_error(self) -> PoolClosed:
-        return PoolClosed(f"pool {self.name!r} is closed")
+        text = f"pool {self.name!r} is closed"
+        return PoolClosed(text, retry_after=self._timeout)
 
     def _free_dropped(self, now: float) -> None:
         for entry in self._dropped.remove_from(self._lent):
-            self.counters.note_return(entry, now)
+            self._note_return(entry, now)
             self.counters.closed["lost"] += 1
         self._opening.prune()
         self._waiters.prune()

@@ -96,6 +96,13 @@ class WaitQueue(deque["ref[Waiter]"]):
     def withdraw(self, waiter: Waiter) -> None:
         self._keep(lambda each: each is not waiter)
 
+    def refuse(self, error: Callable[[], Exception]) -> None:
+        """Remove all, who raise an error each."""
+        for waiter in self.waiters():
+            waiter.grant = error()
+            waiter.wake()
+        self.clear()
+
     def prune(self) -> None:
         """Remove those whose callers dropped them."""
         self._keep(lambda each: True)

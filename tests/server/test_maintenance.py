@@ -265,9 +265,9 @@ def test_next_visit_is_when_a_leak_is_due(
     pool = make_pool(leak_after=20)
     pool.on_first_use.clear()
     assert pool.maintain() == 20
-    monkeypatch.setattr("flask_mysqlpool.pool.pool.monotonic", lambda: 1000.0)
-    monkeypatch.setattr("flask_mysqlpool.pool.maintenance.monotonic", lambda: 1000.0)
     with pool.connection() as db:
+        now = "flask_mysqlpool.pool.maintenance.monotonic"
+        monkeypatch.setattr(now, lambda: 1000.0)
         assert db.entry is not None
         db.entry.lent_at = 995.0
         assert pool.maintain() == 15

@@ -9,6 +9,7 @@ import pytest
 
 from flask_mysqlpool import Pool
 from flask_mysqlpool.driver.socket_probe import taker
+from flask_mysqlpool.driver.sockets import open_socket
 
 from .queries import execute
 
@@ -79,24 +80,15 @@ class FrailSocket:
         self._plan.use(self._sock.sendall, data, data[: len(data) // 2])
 
 
-class FrailModule:
-    """The module :mod:`socket`, as PyMySQL sees it."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-
-    def __getattr__(self, name: str) -> t.Any:
-        return getattr(socket, name)
-
-    def create_connection(self, *args: t.Any, **keywords: t.Any) -> t.Any:
-        return FrailSocket(socket.create_connection(*args, **keywords), self._plan)
-
-
 @pytest.fixture
 def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """Interrupts the sockets that PyMySQL opens from here on."""
+    """Interrupts the sockets that are opened from here on."""
     plan = Plan()
-    monkeypatch.setattr("pymysql.connections.socket", FrailModule(plan))
+
+    def open_frail(*args: t.Any, **keywords: t.Any) -> FrailSocket:
+        return FrailSocket(open_socket(*args, **keywords), plan)
+
+    monkeypatch.setattr("flask_mysqlpool.driver.session.open_socket", open_frail)
 
     def frail_taker(sock: t.Any) -> t.Callable[[], bytes]:
         take = taker(sock)
