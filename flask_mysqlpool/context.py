@@ -1,4 +1,4 @@
-"""The connections of an app context: taken when asked for, returned when it ends."""
+"""The connections of an app context: checked out on demand, returned at its end."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def return_all(*passed: t.Any) -> None:
     """Return the connections of this app context. Raises nothing but an interrupt, and
     that only after all are returned.
 
-    :param passed: what its teardown was told: where an exception is among that, it
-        is right that changes are rolled back.
+    :param passed: the arguments of its teardown. If one is an exception, changes are
+        rolled back without a warning.
     """
     context = app_ctx._get_current_object()  # type: ignore[attr-defined]
     lent: _Lent | None = vars(context.g).pop(_ON_G, None)
@@ -181,7 +181,7 @@ def _pool(app: Flask, bind: str) -> Pool:
 
 
 def holder_name() -> str:
-    """Return who asks, in words."""
+    """Return a name for the caller: its endpoint or command."""
     try:
         asking = request._get_current_object()  # type: ignore[attr-defined]
     except RuntimeError:

@@ -20,10 +20,10 @@ class NotInitializedError(MySQLPoolError, RuntimeError):
 
 
 class PoolError(MySQLPoolError, pymysql.err.OperationalError):
-    """The pool has no connection to lend.
+    """The pool has no connection to lend."""
 
-    :param retry_after: seconds after which it is worth while to ask again.
-    """
+    #: Seconds after which to try again: the timeout of the pool.
+    retry_after: float | None
 
     def __init__(self, *args: object, retry_after: float | None = None) -> None:
         super().__init__(*args)
@@ -34,8 +34,8 @@ class PoolTimeout(PoolError):
     """No connection could be had within the timeout, or none can be had now because
     the server was just found unreachable.
 
-    ``__cause__`` is the last failure to connect, and ``None`` where the pool was
-    simply in use: that tells "database down" from "pool too small".
+    ``__cause__`` is the last failure to connect ("database down"), or ``None`` if all
+    connections were in use ("pool too small").
     """
 
 

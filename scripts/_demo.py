@@ -1,4 +1,4 @@
-"""Run the demo until told to stop: a private MariaDB, its tables, the bank in gunicorn.
+"""Run the demo until a signal ends it: a private MariaDB, its tables, and gunicorn.
 
 ``scripts/demo`` calls it once the environment is ready.
 """
@@ -81,14 +81,14 @@ def require_free(port: int) -> None:
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:
-    """Leave through every ``finally``; a second Ctrl-C does not disturb them."""
+    """Exit through every ``finally``; ignore further signals meanwhile."""
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     sys.exit(130 if number == signal.SIGINT else 0)
 
 
 def prepare(server: PrivateServer) -> None:
-    """Tell the app where its server is; make the tables at the first start."""
+    """Write the app's configuration; create the tables at the first start."""
     new = INSTANCE / "config.py.new"
     write_private(new, CONFIG.format(server.url("bank")))
     new.replace(INSTANCE / "config.py")
@@ -99,7 +99,7 @@ def prepare(server: PrivateServer) -> None:
             try:
                 run_init_db()
             except BaseException:
-                cursor.execute("DROP DATABASE bank")  # half made: begin anew
+                cursor.execute("DROP DATABASE bank")  # incomplete
                 raise
 
 
@@ -107,7 +107,7 @@ def run_init_db() -> None:
     command = [sys.executable, "-m", "flask", "--app", "example_app", "init-db"]
     done = subprocess.run(command, cwd=TOP, start_new_session=True)
     if done.returncode != 0:
-        sys.exit("the tables were not made: see above")
+        sys.exit("the tables were not created: see above")
 
 
 def serve(port: int) -> None:

@@ -1,4 +1,4 @@
-"""Cursors of a pooled connection: any class of cursors, made to die with it."""
+"""Cursors of any class for a pooled connection; they end with its checkout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pymysql.cursors import SSCursor
 
 
 class GuardedCursor(Cursor):
-    """What each cursor of a pooled connection has in front of its own class: it dies
+    """What each cursor of a pooled connection has in front of its own class: it ends
     with the checkout.
     """
 
@@ -80,7 +80,7 @@ GUARDED: dict[type[Cursor], type[Cursor]] = {}
 
 
 def guarded(kind: type[Cursor]) -> type[Cursor]:
-    """Return the class of cursors that are ``kind`` and die with the checkout."""
+    """Return the class of cursors that are ``kind`` and end with the checkout."""
     front = GuardedSSCursor if issubclass(kind, SSCursor) else GuardedCursor
     usual = kind.close is Cursor.close and kind.nextset is Cursor.nextset
     members = {"_closes_as_usual": usual}

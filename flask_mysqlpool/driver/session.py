@@ -156,7 +156,7 @@ class Session(WireConnection):
             raise
 
     def validate(self, deadline: float, ping: bool) -> bool:
-        """Finish the reset and find out whether the connection still stands; return
+        """Finish the reset and find out whether the connection still works; return
         whether the session may be lent.
 
         :param ping: ask the server too.

@@ -1,4 +1,4 @@
-"""What PyMySQL's connection tells without talking to the server, as a handle has it."""
+"""PyMySQL's attributes that cost no exchange, read through the handle."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class CircuitBreaker:
             self._probe = None
 
     def end_probe(self, probe: Probe) -> None:
-        """End a probe that told nothing of the server, as after an interrupt."""
+        """End a probe that found out nothing, as after an interrupt."""
         with self._lock:
             if self._probe is not None and self._probe() is probe:
                 self._probe = None

@@ -1,4 +1,4 @@
-"""Tells those who asked that a process uses a pool."""
+"""Calls hooks when a process opens its first connection of a pool."""
 
 from __future__ import annotations
 

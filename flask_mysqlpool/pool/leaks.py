@@ -48,8 +48,8 @@ def leak_report(entry: PoolEntry, now: float) -> str:
     """Return who holds a connection, what it was used for and both stacks."""
     holder = holder_of(entry, now, stacks=True)
     lines = [who(entry), f"last statement: {holder.statement or 'none'}"]
-    for title, stack in (("taken at", holder.taken), ("stands at", holder.stands)):
-        lines += [f"{title}:", *(f"  {place}" for place in stack or ["unknown"])]
+    for title, stack in (("checkout", holder.taken), ("current", holder.stands)):
+        lines += [f"{title} stack:", *(f"  {place}" for place in stack or ["unknown"])]
     return "\n".join(lines)
 
 

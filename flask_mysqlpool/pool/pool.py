@@ -76,7 +76,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     ) -> None:
         self.settings = settings
         self.name = name
-        self.name_holder: Callable[[], str] | None = None  # where nobody says who asks
+        self.name_holder: Callable[[], str] | None = None  # names the caller
         self._pid = getpid()
         self._forked: dict[int, threading.Lock] = {}
         self._first_use = FirstUse(self)
@@ -125,12 +125,13 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     ) -> PooledConnection:
         """Lend a connection.
 
-        :param timeout: seconds that this may take in all; without it those of the
-            settings. 0: do not wait for a connection that somebody else holds.
-        :param holder: who takes it, in words; in an app without it the endpoint.
-        :param stack: of the caller, innermost first; without it the caller's line.
+        :param timeout: seconds that this may take in all, up to a year; by default
+            that of the settings. 0: do not wait for a connection that is in use.
+        :param holder: a name for the caller; in an app the default is the endpoint.
+        :param stack: of the caller, innermost first; by default the caller's line.
         :param shareable: of DBUtils, without effect: no connection is ever shared.
-        :raise PoolError: none could be had; its kinds say why.
+        :raise TypeError, ValueError: an argument is wrong.
+        :raise PoolError: there is none to lend; its subclasses say why.
         :raise pymysql.Error: the server refuses us, and waiting will not change that.
         """
         timeout = self._timeout if timeout is None else checked_timeout(timeout)
@@ -165,7 +166,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
 
         :raise dbutils.pooled_db.NotSupportedError: always.
         """
-        raise NotSupportedError("this pool re-sends nothing: use connection()")
+        raise NotSupportedError("this pool sends nothing again: use connection()")
 
     def cache(self, con: object) -> t.NoReturn:
         """Refuse: a connection comes back by its own :meth:`~PooledConnection.close`.
@@ -214,14 +215,14 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     # Changing
 
     def recycle(self) -> None:
-        """Retire every connection: the idle at once, the lent at their return."""
+        """Retire every connection: idle ones at once, the others at their return."""
         self._checkout.close_all(self._retirement.recycle(monotonic()))
         self.on_need()
 
     def resize(self, max_size: int) -> None:
         """Change the most connections that may be open.
 
-        What is lent beyond that is closed at its return.
+        Connections in use beyond that are closed at their return.
 
         :raise ConfigError: it is less than 1 or than ``min_size``.
         """
@@ -229,9 +230,9 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._checkout.close_all(self._retirement.resize(max_size, monotonic()))
 
     def check_size(self, max_size: int) -> None:
-        """Check what :meth:`resize` is to be told.
+        """Check the argument of :meth:`resize`.
 
-        :raise ConfigError: it cannot be.
+        :raise ConfigError: as there.
         """
         least = max(1, self.settings.min_size)
         if type(max_size) is not int or max_size < least:
@@ -242,7 +243,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
 
     def close(self) -> None:
         """Close the pool: callers in the queue get :exc:`PoolClosed`, idle
-        connections are closed, those that are lent at their return. A second time
+        connections are closed, those in use at their return. A second time
         does nothing.
         """
         self._checkout.close_all(self._retirement.close(monotonic()))
@@ -311,7 +312,7 @@ def checked_timeout(timeout: object) -> float:
     """Return the timeout of a checkout.
 
     :raise TypeError: it is no number.
-    :raise ValueError: it is none of seconds.
+    :raise ValueError: it is negative, not finite, or above a year.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         hint = ""

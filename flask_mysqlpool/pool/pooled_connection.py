@@ -193,13 +193,13 @@ class PooledConnection(SessionAttributes):
         self.__exit__()
 
     def drop(self) -> None:
-        """Give the connection up: the pool closes it."""
+        """Give the connection up; the pool closes it."""
         self.entry = None
         self._lender.dropped(self.checkout_id)
 
     def cancel(self) -> tuple[PoolEntry, int]:
-        """End the handle of a connection that turned out to be none, before its
-        borrower has it; return what it held.
+        """End the handle of a connection that cannot be lent, before its borrower
+        gets it; return what it held.
         """
         ended = (t.cast(PoolEntry, self.entry), self.checkout_id)
         self.entry, self.checkout_id = None, 0
@@ -314,7 +314,7 @@ class PooledConnection(SessionAttributes):
         return session
 
     def _check_usable(self, session: Session) -> None:
-        """Check what stands against an exchange; give the lock back if it does."""
+        """Raise if no exchange is allowed, and release the lock then."""
         try:
             if session.unread_by not in (0, get_ident()) and session.in_exchange:
                 raise busy_error()

@@ -127,7 +127,7 @@ class PoolStats(Reading):
 
     @classmethod
     def merged(cls, readings: Iterable[PoolStats]) -> PoolStats:
-        """Return the total of several readings, as :meth:`add` makes it."""
+        """Return the total of several readings."""
         total = cls()
         for reading in readings:
             total.add(reading)

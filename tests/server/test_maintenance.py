@@ -232,10 +232,10 @@ def test_leak_is_reported_once(
         assert len(caplog.records) == 1
         assert "by GET slow in thread MainThread" in caplog.text
         assert (
-            "last statement: none\ntaken at:\n  tests/server/test_maintenance.py:"
+            "last statement: none\ncheckout stack:\n  tests/server/test_maintenance.py:"
             in caplog.text
         )
-        assert "\nstands at:\n  tests/server/test_maintenance.py:" in caplog.text
+        assert "\ncurrent stack:\n  tests/server/test_maintenance.py:" in caplog.text
         assert "site-packages" not in caplog.text
         assert pool.stats().leaks == 1
     with caplog.at_level(logging.WARNING, "flask_mysqlpool"):
