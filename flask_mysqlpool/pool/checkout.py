@@ -174,18 +174,21 @@ class Checkout:
 
     def close_all(self, closing: Closing) -> None:
         """Close connections within :data:`QUIT_TIMEOUT` in all: those whose exchange
-        has ended with COM_QUIT.
+        has ended with COM_QUIT. Raises nothing but an interrupt.
         """
-        deadline = monotonic() + QUIT_TIMEOUT
+        name, deadline = self._slots.name, monotonic() + QUIT_TIMEOUT
         for entry, reason in closing:
-            if reason == "lost":
-                text = "pool %r: a connection was dropped, not returned, by %s"
-                logger.warning(text, self._slots.name, who(entry))
-            logger.debug("pool %r: closed a connection: %s", self._slots.name, reason)
-            if reason in ("broken", "dead", "lost"):
+            try:
+                if reason == "lost":
+                    text = "pool %r: a connection was dropped, not returned, by %s"
+                    logger.warning(text, name, who(entry))
+                logger.debug("pool %r: closed a connection: %s", name, reason)
+                if reason not in ("broken", "dead", "lost"):
+                    entry.session.quit(deadline)
+            except Exception as error:  # whatever the server answered
+                logger.debug("pool %r: COM_QUIT failed: %s", name, error)
+            finally:
                 entry.session.abandon()
-            else:
-                entry.session.quit(deadline)
 
     def _validate(self, handle: PooledConnection, deadline: float) -> bool:
         """Return whether the connection can be lent."""
