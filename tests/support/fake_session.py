@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from types import SimpleNamespace
 
 from flask_mysqlpool import Pool
 from flask_mysqlpool.driver.session import Session
@@ -28,6 +29,8 @@ class FakeSession(Session):
         self.alive = True
         self.quiet = lambda: self.alive
         self.calls: list[str] = []
+        self._sock: t.Any = object()
+        self._takes_many = False
 
     def __del__(self) -> None:
         """Nothing is open."""
@@ -40,13 +43,15 @@ class FakeSession(Session):
         self.calls.append(sql if isinstance(sql, str) else sql.decode())
 
     def _read_ok_packet(self) -> tuple[int, int, int, int, bytes]:
-        begun = self.calls[-1] not in ("COMMIT", "ROLLBACK")
-        self.note_status(int(begun), 0)
-        return 0, 0, int(begun), 0, b""
+        changes = {"BEGIN": 1, "COMMIT": 0, "ROLLBACK": 0}
+        self.note_status(changes.get(self.calls[-1], self.server_status), 0)
+        return 0, 0, self.server_status, 0, b""
 
-    def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
-        self._execute_command(3, sql)
-        return 0
+    def _read_query_result(self, unbuffered: bool = False) -> int:
+        self._result = SimpleNamespace(
+            insert_id=0, field_count=0, unbuffered_active=False, has_next=False
+        )
+        return self._read_ok_packet()[0]
 
     def note_error(self, error: BaseException) -> bool:
         return self.alive
