@@ -65,7 +65,6 @@ class Session(WireConnection):
     """
 
     unread_by = 0  # thread that began the last unbuffered result
-    lost_by: BaseException | None = None  # the error that ended the connection
     role = ""  # after the login
     _full_reset = False  # pending replies are those of a whole reset
 
@@ -245,7 +244,7 @@ class Session(WireConnection):
         if isinstance(error, UnicodeEncodeError):
             return True  # nothing was sent
         if self._sock is None or not refused_by_server(error):
-            self.lose(error, at_rest=True)
+            self.abandon()
             return False
         self.state.read_only |= self._is_read_only(error)
         self.state.note_error()
@@ -281,18 +280,6 @@ class Session(WireConnection):
         elif sock is not None:
             shut_down(sock)  # wakes a thread that reads from it
         super().abandon()
-
-    def lose(self, error: BaseException, at_rest: bool) -> None:
-        """End the connection because of an error, of which the first is kept.
-
-        :param at_rest: no other thread is using the session.
-        """
-        if self.lost_by is None:
-            self.lost_by = error
-        if at_rest:
-            self.abandon()
-        else:
-            self.sever()
 
     def sever(self) -> None:
         """End the connection of a session that another thread is using. That thread

@@ -7,7 +7,6 @@ to what its parent opened.
 from __future__ import annotations
 
 import atexit
-import math
 import os
 import threading
 import typing as t
@@ -319,7 +318,7 @@ def checked_timeout(timeout: object) -> float:
         if isinstance(timeout, bool):
             hint = " (DBUtils' shareable is a keyword here)"
         raise TypeError(f"timeout must be a number of seconds, not {timeout!r}{hint}")
-    if math.isnan(timeout) or not 0 <= timeout <= MAX_TIMEOUT:
+    if not 0 <= timeout <= MAX_TIMEOUT:  # as NaN is not
         raise ValueError(
             f"timeout must be a number of seconds from 0 to {MAX_TIMEOUT:.0f}, not"
             f" {timeout!r}"

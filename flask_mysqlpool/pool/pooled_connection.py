@@ -60,6 +60,7 @@ class PooledConnection(SessionAttributes):
         "__weakref__",
         "_exchange_lock",
         "_lender",
+        "_lost_by",
         "_transaction",
         "checkout_id",
         "entry",
@@ -71,6 +72,7 @@ class PooledConnection(SessionAttributes):
         self._lender = lender
         # Held for each exchange; the return takes it and never gives it back.
         self._exchange_lock = Lock()
+        self._lost_by: BaseException | None = None  # the error that ended the session
         self._transaction: Transaction | None = None
 
     def __enter__(self) -> PooledConnection:
@@ -85,6 +87,8 @@ class PooledConnection(SessionAttributes):
             if not at_rest and self.entry is None:
                 return  # another thread returns it just now
             self.entry = None
+            if self._lost_by is not None and at_rest:
+                entry.session.abandon()
             self._lender.take_back(entry, self.checkout_id, at_rest)
             self.checkout_id = 0
         except BaseException:  # an interrupt
@@ -307,7 +311,7 @@ class PooledConnection(SessionAttributes):
             raise self.stale_error() if self.entry is None else busy_error()
         if (
             session.unread_by
-            or session.lost_by is not None
+            or self._lost_by is not None
             or self._transaction is not None
         ):
             self._check_usable(session)
@@ -318,10 +322,10 @@ class PooledConnection(SessionAttributes):
         try:
             if session.unread_by not in (0, get_ident()) and session.in_exchange:
                 raise busy_error()
-            if session.lost_by is not None:
+            if self._lost_by is not None:
                 raise err.InterfaceError(
-                    0, f"the connection was lost: {session.lost_by}"
-                ) from session.lost_by
+                    0, f"the connection was lost: {self._lost_by}"
+                ) from self._lost_by
             if self._transaction is not None:
                 self._transaction.check(session)
         except BaseException as error:
@@ -331,14 +335,20 @@ class PooledConnection(SessionAttributes):
             raise
 
     def _note_error(self, session: Session, error: BaseException) -> None:
-        if session.note_error(error) and self._transaction is not None:
+        if not session.note_error(error):
+            self._lost_by = error if self._lost_by is None else self._lost_by
+        elif self._transaction is not None:
             self._transaction.error = error
 
     def _close_because(self, session: Session, error: BaseException) -> None:
-        """End the session; who uses the handle from here on is told why."""
-        at_rest = self._exchange_lock.acquire(False)
-        session.lose(error, at_rest)
-        if at_rest:
+        """End the session; who uses the handle from here on is told why.
+
+        Without the lock nothing is done to the session: it may be the next borrower's
+        by now. The return closes it where it is not.
+        """
+        self._lost_by = error if self._lost_by is None else self._lost_by
+        if self._exchange_lock.acquire(False):
+            session.abandon()
             self._exchange_lock.release()
 
     def _check_outside_block(self, what: str) -> None:

@@ -20,9 +20,7 @@ from ...support.fake_session import fake_pool
 class UnhashableName(str):
     """A name that cannot be counted by: the counts are kept by holder."""
 
-    __hash__: t.ClassVar[None]  # type: ignore[assignment]
-
-    def __hash__(self) -> int:  # type: ignore[no-redef]
+    def __hash__(self) -> int:
         raise RuntimeError("not hashable")
 
 
