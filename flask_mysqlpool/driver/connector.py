@@ -17,6 +17,10 @@ _SENT_AHEAD: dict[str, t.Any] = dict.fromkeys(
 )
 
 
+# Seconds for which the role of a login is known: opening many connections asks once.
+ROLE_CACHE_SECONDS = 1.0
+
+
 class Connector:
     """Opens the sessions of one pool.
 
@@ -28,6 +32,8 @@ class Connector:
         self._program = program
         self._arguments = settings.driver_arguments()
         self._tls: ssl.SSLContext | None = None
+        self._role = ""  # of the last login
+        self._role_known_until = 0.0
         self._columns: dict[t.Any, t.Any] = {}
 
     def open(self, deadline: float) -> Session:
@@ -46,8 +52,13 @@ class Connector:
         if password is not None:
             arguments["password"] = password
         session = Session(self.settings, self._columns, self._tls_context, arguments)
-        deadline = min(deadline, time.monotonic() + self.settings.connect_timeout)
-        session.log_in(deadline)
+        now = time.monotonic()
+        known = now < self._role_known_until
+        deadline = min(deadline, now + self.settings.connect_timeout)
+        session.log_in(deadline, self._role if known else None)
+        if not known:
+            self._role = session.role
+            self._role_known_until = time.monotonic() + ROLE_CACHE_SECONDS
         return session
 
     def _tls_context(self, create: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:

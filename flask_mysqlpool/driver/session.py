@@ -86,9 +86,10 @@ class Session(WireConnection):
         super().__init__(columns, **arguments, defer_connect=True)
         self._takes_many = bool(self.client_flag & CLIENT.MULTI_STATEMENTS)
 
-    def log_in(self, deadline: float) -> None:
+    def log_in(self, deadline: float, role: str | None = None) -> None:
         """Connect, log in and prepare the session.
 
+        :param role: what the session starts with; without it the server is asked.
         :raise pymysql.Error: that failed, or took longer than until ``deadline``.
         """
         self.limit(deadline)
@@ -96,8 +97,9 @@ class Session(WireConnection):
             self.connect(self._open_socket(deadline))
             self._home = (self.charset, self.encoding, self.collation)
             self.autocommit_mode = self.settings.autocommit
-            self.send_ahead(first_commands(self, self.settings))
-            self.role = role_of(self.read_ahead(), self.encoding)
+            self.send_ahead(first_commands(self, self.settings, role is None))
+            rows = self.read_ahead()
+            self.role = role_of(rows, self.encoding) if role is None else role
             self.limit(None)
         except BaseException:
             self.abandon()

@@ -18,11 +18,14 @@ CURRENT_ROLE: Command = (COM_QUERY, b"SELECT CURRENT_ROLE()")
 FORGET_FOUND_ROWS: Command = (COM_QUERY, b"SELECT 1")
 
 
-def first_commands(connection: WireConnection, settings: Settings) -> list[Command]:
-    """Return what a new session is sent after the login. The reply to the last command
-    has the session's role.
+def first_commands(
+    connection: WireConnection, settings: Settings, ask_role: bool
+) -> list[Command]:
+    """Return what a new session is sent after the login.
+
+    :param ask_role: the reply to the last command is to have the session's role.
     """
-    return [*_settings(connection, settings), CURRENT_ROLE]
+    return [*_settings(connection, settings), *([CURRENT_ROLE] if ask_role else [])]
 
 
 def reset_commands(

@@ -79,7 +79,8 @@ class Checkout:
         :raise PoolError: that took too long, or the pool was closed.
         :raise pymysql.Error: the server refuses us.
         """
-        self.close_all(self._slots.discarded(monotonic()))
+        if discarded := self._slots.discarded(monotonic()):
+            self.close_all(discarded)
         request = _request_of(grant)
         deadline = request.since + (timeout or self._settings.connect_timeout)
         full: err.OperationalError | None = None  # what a full server said last
@@ -193,6 +194,8 @@ class Checkout:
     def _validate(self, handle: PooledConnection, deadline: float) -> bool:
         """Return whether the connection can be lent."""
         entry = _entry_of(handle)
+        if self._policy.lendable_at_once(entry, entry.lent_at):
+            return True  # as one that another caller has just returned
         if self._policy.reason(entry, entry.lent_at):
             return False
         ping = self._policy.needs_ping(entry, entry.lent_at)

@@ -26,10 +26,7 @@ class Dropped:
     def __init__(self, on_need: Callable[[], Callable[[], None]]) -> None:
         self.noted: deque[int] = deque()
         self._on_need = on_need
-        self._discarded: Closing = []
-
-    def __bool__(self) -> bool:
-        return bool(self.noted or self._discarded)
+        self.discarded: Closing = []  # what is to be closed
 
     def note(self, checkout_id: int) -> None:
         """Take note of what its owner dropped. Takes no lock; may come twice."""
@@ -43,7 +40,7 @@ class Dropped:
             entry = lent.pop(self.noted.popleft(), None)
             if entry is not None:
                 removed.append(entry)
-        self._discarded += [(entry, "lost") for entry in removed]
+        self.discarded += [(entry, "lost") for entry in removed]
         return removed
 
     def note_unowned(self, lent: dict[int, PoolEntry]) -> None:
@@ -55,7 +52,7 @@ class Dropped:
 
     def take_discarded(self) -> Closing:
         """Return what is to be closed, once."""
-        discarded, self._discarded = self._discarded, []
+        discarded, self.discarded = self.discarded, []
         return discarded
 
 

@@ -27,6 +27,7 @@ from .idle import Closing
 from .idle import IdleEntries
 from .pooled_connection import Lender
 from .pooled_connection import PooledConnection
+from .releasing import releasing
 from .waiter import Request
 from .waiter import Reservation
 from .waiter import Reservations
@@ -35,11 +36,8 @@ from .waiter import WaitQueue
 
 
 class Slots:
-    """The places of one pool.
-
-    The handles of what is lent return to :attr:`lender`. :attr:`on_need` is called
-    when there is something to do for the housekeeper, by finalizers too: it must take
-    no lock.
+    """The places of one pool. Handles return to :attr:`lender`; :attr:`on_need` is called
+    when the housekeeper has something to do, by finalizers too: it takes no lock.
     """
 
     def __init__(self, name: str, settings: Settings, policy: ExpiryPolicy) -> None:
@@ -57,8 +55,8 @@ class Slots:
         self._start()
 
     def clear(self) -> list[PoolEntry]:
-        """Start without connections, callers or counts, as a new process does; return
-        what there was. The lock may be held by a thread that did not survive a fork.
+        """Start anew, as a forked child does; return what there was. A thread that did
+        not survive the fork may hold the lock.
         """
         inherited = self.entries()
         self._start()
@@ -66,6 +64,7 @@ class Slots:
 
     def _start(self) -> None:
         self.lock = threading.RLock()
+        self._releasing = releasing(self.lock)
         #: Whether this thread holds the lock: then it is a finalizer that asks.
         self.in_this_thread: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]  # RLock has it
         self._idle = IdleEntries()
@@ -83,11 +82,7 @@ class Slots:
     @property
     def size(self) -> int:
         """Connections lent, idle and being opened."""
-        return len(self._lent) + self.idle + len(self._opening)
-
-    @property
-    def idle(self) -> int:
-        return self._idle.total
+        return len(self._lent) + self._idle.total + len(self._opening)
 
     def entries(self) -> list[PoolEntry]:
         return [*self._idle.everything(), *self._lent.values()]
@@ -126,11 +121,13 @@ class Slots:
                 grant = self._queue_or_reserve(now, Request(now, holder, thread, stack))
             self.lock.release()
             return grant
-        except BaseException:
-            if self.in_this_thread():  # else the interrupt came before
-                self.lock.release()
+        except BaseException as error:
             grant = None  # drops it: the traceback would keep what was granted
-            raise
+            try:
+                with self._releasing:
+                    raise
+            except RuntimeError:  # the lock was not held
+                raise error from None
 
     def put_back(
         self, entry: PoolEntry, checkout_id: int, now: float, reason: str = ""
@@ -158,10 +155,12 @@ class Slots:
                     entry.idle_since = now
                     self._idle.append(entry)
             self.lock.release()
-        except BaseException:
-            if self.in_this_thread():
-                self.lock.release()
-            raise
+        except BaseException as error:
+            try:
+                with self._releasing:
+                    raise
+            except RuntimeError:
+                raise error from None
         return reason
 
     def _lend(
@@ -180,9 +179,8 @@ class Slots:
         entry.thread = thread
         entry.stack = stack
         entry.session.last_statement = ""
-        # The handle is first: from here on the place has an owner.
         handle = PooledConnection(entry, checkout_id, self.lender)
-        self._lent[checkout_id] = entry
+        self._lent[checkout_id] = entry  # second: it never is without an owner
         return handle
 
     def _admit(self, entry: PoolEntry, now: float, reason: str) -> str:
@@ -212,7 +210,7 @@ class Slots:
             raise self._closed_error()
         if self._waiters:
             self._wake_next(now)  # where an interrupt kept somebody from doing so
-        if not self._waiters and (self.idle or self.size < self.max_size):
+        if not self._waiters and self._has_room():
             return self._grant(request, now)
         self.counters.note_queued(now)
         if 0 < self._max_waiting <= len(self._waiters):
@@ -224,7 +222,7 @@ class Slots:
 
     def _wake_next(self, now: float) -> None:
         """Hand what is free to the first in line."""
-        while self._waiters and (self.idle or self.size < self.max_size):
+        while self._waiters and self._has_room():
             waiter = self._waiters.first()
             if waiter is not None:  # else its caller dropped it
                 if waiter.grant is None:  # else an interrupt came before the last line
@@ -232,8 +230,11 @@ class Slots:
                 waiter.wake()
             self._waiters.popleft()
 
+    def _has_room(self) -> bool:
+        return bool(self._idle or self._settling or self.size < self.max_size)
+
     def _grant(self, request: Request, now: float) -> PooledConnection | Reservation:
-        if self.idle:
+        if self._idle or self._settling:
             return self._lend(self._idle.pop_any(), now, *request[1:])
         return self._opening.reserve(request, self.dropped)
 
@@ -261,7 +262,7 @@ class Slots:
         with self.lock:
             if self.closed:
                 raise self._closed_error()
-            if self.idle:
+            if self._idle.total:
                 self._opening.end(reservation)
                 return self._lend(self._idle.pop_any(), now, *request[1:])
             waiter = Waiter(request, self.dropped)
@@ -330,7 +331,6 @@ class Slots:
 
     @property
     def next_number(self) -> int:
-        """The number of the connection that is opened next."""
         return self._number + 1
 
     def limit(self, max_size: int) -> None:
@@ -362,7 +362,7 @@ class Slots:
 
     def discarded(self, now: float) -> Closing:
         """Free what was dropped and return what is not closed yet."""
-        if not self._dropped:
+        if not (self._noted or self._dropped.discarded):
             return []
         with self.lock:
             self._free_dropped(now)
@@ -378,7 +378,7 @@ class Slots:
             reading = PoolStats(
                 size=self.size,
                 in_use=len(self._lent),
-                idle=self.idle,
+                idle=self._idle.total,
                 waiting=len(self._waiters),
                 min_size=self.min_size,
                 max_size=self.max_size,

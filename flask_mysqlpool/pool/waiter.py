@@ -7,7 +7,6 @@ place.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import typing as t
 from collections import deque
@@ -68,8 +67,10 @@ class Waiter:
 
     def wake(self) -> None:
         """Wake the caller, who finds :attr:`grant`; a second time does nothing."""
-        with contextlib.suppress(RuntimeError):
+        try:
             self._woken.release()
+        except RuntimeError:
+            pass  # it is awake
 
     def wait(self, seconds: float) -> None:
         """Wait until something is handed over, for so many seconds at most."""

@@ -103,6 +103,21 @@ def test_one_tls_context_serves_all_connections(proxy: TCPProxy) -> None:
     assert isinstance(connector._tls, ssl.SSLContext)
 
 
+def test_role_is_asked_once_for_many_connections(
+    proxy: TCPProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def questions() -> int:
+        connector = Connector(settings_for(proxy.url, ssl_disabled=True))
+        proxy.commands.clear()
+        for _ in range(3):
+            connector.open(time.monotonic() + 5).abandon()
+        return proxy.statements.count("SELECT CURRENT_ROLE()")
+
+    assert questions() == 1
+    monkeypatch.setattr("flask_mysqlpool.driver.connector.ROLE_CACHE_SECONDS", 0)
+    assert questions() == 3
+
+
 # Time limits
 
 
