@@ -52,11 +52,12 @@ def test_sigint_while_the_pool_waits_for_an_answer(mysql_url: str, point: str) -
 
 
 def test_signals_at_any_moment(mysql_url: str) -> None:
-    """No lock is left behind, and no row is another's."""
-    with InterruptedProcess("storm", mysql_url, "3") as child:
+    """No lock is left behind, no place is lost, and no row is another's."""
+    with InterruptedProcess("storm", mysql_url, "1000") as child:
         report = child.report()
-        assert report["interrupted"] > 100
-        assert report["wrong"] == report["deadlocks"] == 0, report
+        assert report.pop("interrupted") >= 500
+        assert report.pop("unowned") >= 0
+        assert not any(report.values()), report
 
 
 def test_gevent_timeouts_at_any_moment(mysql_url: str) -> None:

@@ -13,14 +13,11 @@ if sys.argv[1] == "greenlets":
 
 import gc
 import json
-import logging
 import os
 import random
-import signal
 import threading
 import time
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 
 import pymysql
 from pymysql.cursors import SSCursor
@@ -28,6 +25,8 @@ from pymysql.cursors import SSCursor
 from flask_mysqlpool import Pool
 from flask_mysqlpool.pool import checkout
 
+from . import signal_storm
+from .fake_session import fake_pool
 from .interrupted_sockets import check_sound
 from .pools import settings_for
 from .queries import execute
@@ -114,53 +113,32 @@ def interrupted(action: t.Callable[[], t.Any]) -> None:
     raise AssertionError("it was not interrupted")
 
 
-class Alarm(BaseException):
-    pass
+def storm(url: str, signals: int) -> dict[str, t.Any]:
+    """Use a pool of the real server, where no row may be that of another."""
+    pool, number, wrong = pool_of(url, max_size=2), 0, 0
 
-
-def free(pool: Pool) -> bool:
-    """Whether another thread can still use the pool."""
-    got: bool = pool._lock.acquire(timeout=2)
-    if got:
-        pool._lock.release()
-    return got
-
-
-def storm(url: str, seconds: float) -> dict[str, t.Any]:
-    """Use a pool while signals come at random moments, whose handler raises."""
-
-    def ring(*args: object) -> None:
-        raise Alarm
-
-    def use(number: int) -> None:
-        for row in range(number * 10, number * 10 + 6):
+    def use() -> None:
+        nonlocal number, wrong
+        number += 10
+        for row in range(number, number + 6):
             with pool.connection() as db:
-                wrong[execute(db, f"SELECT {row}") != ((row,),)] += 1
+                wrong += execute(db, f"SELECT {row}") != ((row,),)
 
-    signal.signal(signal.SIGALRM, ring)
-    sys.unraisablehook = lambda _: None  # an alarm within a finalizer
-    logging.disable()
-    moments = random.Random(7)
-    other = ThreadPoolExecutor(1)
-    report = {"interrupted": 0, "wrong": 0, "deadlocks": 0}
-    wrong = [0, 0]
-    pool = pool_of(url, max_size=2)
-    end = time.monotonic() + seconds
-    number = 0
-    while time.monotonic() < end:
-        number += 1
-        try:
-            signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-6, 6e-4))
-            use(number)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        except Alarm:
-            report["interrupted"] += 1
-        stuck = not other.submit(free, pool).result(20)
-        report["deadlocks"] += stuck
-        if stuck or pool.stats().size != pool.stats().idle:
-            pool = pool_of(url, max_size=2)
-    other.shutdown()
-    return {**report, "wrong": wrong[1]}
+    report = signal_storm.storm(pool, use, signals, 30, 6e-4)
+    return {**report, "wrong": wrong}
+
+
+def storm_without_server(max_size: int, pause: float, signals: int) -> dict[str, t.Any]:
+    """Use a pool of fake sessions, for a moment each."""
+    pool = fake_pool(max_size=max_size)
+
+    def use() -> None:
+        for _ in range(8):
+            with pool.connection():
+                if pause:
+                    time.sleep(pause)
+
+    return signal_storm.storm(pool, use, signals, 40, 6e-5 + 4 * pause)
 
 
 def greenlets(url: str) -> dict[str, t.Any]:
@@ -226,7 +204,10 @@ def fork(url: str, end: str) -> dict[str, t.Any]:
 
 def main(case: str, *arguments: str) -> dict[str, t.Any]:
     if case == "storm":
-        return storm(arguments[0], float(arguments[1]))
+        return storm(arguments[0], int(arguments[1]))
+    if case == "storm_without_server":
+        size, pause, signals = arguments
+        return storm_without_server(int(size), float(pause), int(signals))
     if case == "greenlets":
         return greenlets(arguments[0])
     if case == "fork":
