@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 import typing as t
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from flask_mysqlpool.driver.connector import Connector
 from flask_mysqlpool.testing import PrivateServer
 
 from ..support.pools import MakePool
+from ..support.queries import execute
 from ..support.waiting import wait_until
 
 
@@ -267,3 +269,43 @@ def test_read_only_server_retires_the_older_connections(
     with pool.connection() as db:
         assert db.thread_id() > old[0]
     assert pool.stats().closed["recycled"] >= 1
+
+
+def test_refused_writes_at_a_read_only_server_open_few_connections(
+    make_pool: MakePool, own_server: PrivateServer
+) -> None:
+    url = own_server.url("readonly")
+    with own_server.connect(autocommit=True) as admin, admin.cursor() as cursor:
+        cursor.execute("CREATE TABLE readonly.t (i INT)")
+        cursor.execute("CREATE USER writer@'%' IDENTIFIED BY 'writer'")
+        cursor.execute("GRANT SELECT, INSERT ON readonly.* TO writer@'%'")
+        pool = make_pool(
+            url, user="writer", password="writer", autocommit=True, max_size=3
+        )
+        old = set(fill(pool, 3))
+        started = time.monotonic()
+        cursor.execute("SET GLOBAL read_only = 1")
+        try:
+            for _ in range(300):
+                with pytest.raises(pymysql.err.OperationalError, match="read-only"):
+                    ask(pool, "INSERT INTO t VALUES (1)")
+        finally:
+            cursor.execute("SET GLOBAL read_only = 0")
+        seconds = int(time.monotonic() - started) + 1
+        assert old.isdisjoint(fill(pool, 3)), "what was opened before is retired"
+    assert pool.stats().opened <= 3 + 3 * (seconds + 1)
+
+
+def test_refusal_of_a_read_only_transaction_retires_nothing(
+    make_pool: MakePool,
+) -> None:
+    pool = make_pool(autocommit=True, max_size=3)
+    ask(pool, "CREATE TABLE kept (i INT)")
+    old = set(fill(pool, 3))
+    with pool.connection() as db:
+        execute(db, "START TRANSACTION READ ONLY")
+        with pytest.raises(pymysql.err.MySQLError) as raised:
+            execute(db, "INSERT INTO kept VALUES (1)")
+        assert raised.value.args[0] == 1792
+    assert set(fill(pool, 3)) == old
+    assert pool.stats().opened == 3
