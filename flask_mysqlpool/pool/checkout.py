@@ -91,7 +91,7 @@ class Checkout:
                 elif isinstance(grant, PooledConnection):
                     if self._validate(grant, deadline):
                         break
-                    grant = self._replace(grant)
+                    grant = self._replace(grant, deadline)
                 else:
                     if full is not None and monotonic() >= deadline:
                         raise self._timed_out(full, timeout)
@@ -131,15 +131,15 @@ class Checkout:
             return
         reason = "broken"
         try:
-            if not at_rest:
-                entry.session.sever()
-            elif entry.session.start_reset(self._reset):
+            if at_rest and entry.session.start_reset(self._reset):
                 reason = ""
         except Exception as error:
             logger.warning("pool %r: a reset failed: %s", slots.name, error)
         if reason := slots.put_back(entry, checkout_id, monotonic(), reason):
-            if at_rest:  # else whose exchange is under way closes it
+            if at_rest:
                 self.close(entry, reason)
+            else:  # whose exchange is under way closes it
+                entry.session.sever()
             slots.on_need()
 
     def dropped(self, checkout_id: int) -> None:
@@ -169,15 +169,17 @@ class Checkout:
         expires_at = self._policy.expires_at(now)
         return PoolEntry(session, reservation.number, expires_at, now - started)
 
-    def close(self, entry: PoolEntry, reason: str) -> None:
+    def close(
+        self, entry: PoolEntry, reason: str, deadline: float = float("inf")
+    ) -> None:
         """Close a connection that the slots have let go of."""
-        self.close_all([(entry, reason)])
+        self.close_all([(entry, reason)], deadline)
 
-    def close_all(self, closing: Closing) -> None:
-        """Close connections within :data:`QUIT_TIMEOUT` in all: those whose exchange
-        has ended with COM_QUIT. Raises nothing but an interrupt.
+    def close_all(self, closing: Closing, deadline: float = float("inf")) -> None:
+        """Close connections within :data:`QUIT_TIMEOUT` in all, and by ``deadline``:
+        those whose exchange has ended with COM_QUIT. Raises nothing but an interrupt.
         """
-        name, deadline = self._slots.name, monotonic() + QUIT_TIMEOUT
+        name, deadline = self._slots.name, min(deadline, monotonic() + QUIT_TIMEOUT)
         for entry, reason in closing:
             try:
                 if reason == "lost":
@@ -204,12 +206,13 @@ class Checkout:
         valid: bool = entry.session.validate(now + (deadline - now) / 2, ping)
         return valid
 
-    def _replace(self, handle: PooledConnection) -> Reservation:
+    def _replace(self, handle: PooledConnection, deadline: float) -> Reservation:
         """Close a connection that cannot be lent, and keep its place."""
         entry = _entry_of(handle)
         reason = self._policy.reason(entry, entry.lent_at) or "dead"
         reservation = self._slots.replace(handle, reason)
-        self.close(entry, reason)
+        now = monotonic()  # half of what is left, as in _validate()
+        self.close(entry, reason, now + (deadline - now) / 2)
         return reservation
 
     def _wait(self, waiter: Waiter, end: float) -> Grant:

@@ -27,7 +27,6 @@ from .idle import Closing
 from .idle import IdleEntries
 from .pooled_connection import Lender
 from .pooled_connection import PooledConnection
-from .releasing import releasing
 from .waiter import Request
 from .waiter import Reservation
 from .waiter import Reservations
@@ -36,8 +35,8 @@ from .waiter import WaitQueue
 
 
 class Slots:
-    """The places of one pool. Handles return to :attr:`lender`; :attr:`on_need` is called
-    when the housekeeper has something to do, by finalizers too: it takes no lock.
+    """The places of one pool. Handles return to :attr:`lender`. :attr:`on_need` is
+    called when the housekeeper has something to do, by finalizers too.
     """
 
     def __init__(self, name: str, settings: Settings, policy: ExpiryPolicy) -> None:
@@ -64,7 +63,6 @@ class Slots:
 
     def _start(self) -> None:
         self.lock = threading.RLock()
-        self._releasing = releasing(self.lock)
         #: Whether this thread holds the lock: then it is a finalizer that asks.
         self.in_this_thread: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]  # RLock has it
         self._idle = IdleEntries()
@@ -121,13 +119,13 @@ class Slots:
                 grant = self._queue_or_reserve(now, Request(now, holder, thread, stack))
             self.lock.release()
             return grant
-        except BaseException as error:
+        except BaseException:
+            try:  # without a call before it: another interrupt could come after that
+                self.lock.release()
+            except RuntimeError:
+                pass  # the interrupt came before it was acquired
             grant = None  # drops it: the traceback would keep what was granted
-            try:
-                with self._releasing:
-                    raise
-            except RuntimeError:  # the lock was not held
-                raise error from None
+            raise
 
     def put_back(
         self, entry: PoolEntry, checkout_id: int, now: float, reason: str = ""
@@ -155,12 +153,12 @@ class Slots:
                     entry.idle_since = now
                     self._idle.append(entry)
             self.lock.release()
-        except BaseException as error:
-            try:
-                with self._releasing:
-                    raise
+        except BaseException:
+            try:  # as in take()
+                self.lock.release()
             except RuntimeError:
-                raise error from None
+                pass
+            raise
         return reason
 
     def _lend(
@@ -274,7 +272,7 @@ class Slots:
         was.
         """
         with self.lock:
-            first = self._waiters.first() is waiter
+            first = waiter.grant is None and self._waiters.first() is waiter
             if first:
                 waiter.ended = True
                 self._waiters.popleft()

@@ -7,6 +7,7 @@ place.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import typing as t
 from collections import deque
@@ -95,7 +96,8 @@ class WaitQueue(deque["ref[Waiter]"]):
         return self[0]() if self else None
 
     def withdraw(self, waiter: Waiter) -> None:
-        self._keep(lambda each: each is not waiter)
+        with contextlib.suppress(ValueError):
+            self.remove(ref(waiter))
 
     def refuse(self, error: Callable[[], Exception]) -> None:
         """Remove all, who raise an error each."""
@@ -106,7 +108,8 @@ class WaitQueue(deque["ref[Waiter]"]):
 
     def prune(self) -> None:
         """Remove those whose callers dropped them."""
-        self._keep(lambda each: True)
+        for dropped in [each for each in self if each() is None]:
+            self.remove(dropped)
 
     def waiters(self) -> list[Waiter]:
         return [waiter for each in self if (waiter := each()) is not None]
@@ -114,11 +117,6 @@ class WaitQueue(deque["ref[Waiter]"]):
     def longest(self, now: float) -> float:
         """Return the seconds that the longest wait lasts already."""
         return max((now - each.request.since for each in self.waiters()), default=0.0)
-
-    def _keep(self, wanted: Callable[[Waiter], bool]) -> None:
-        kept = [ref(each) for each in self.waiters() if wanted(each)]
-        self.clear()
-        self.extend(kept)
 
 
 class Reservations(set["ref[Reservation]"]):
