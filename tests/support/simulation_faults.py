@@ -1,0 +1,210 @@
+"""Faults that the pool once had, or might get: each a change of its source text."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+import typing as t
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from flask_mysqlpool.pool.checkout import Checkout
+from flask_mysqlpool.pool.dropped import Dropped
+from flask_mysqlpool.pool.pool import Pool
+from flask_mysqlpool.pool.slots import Slots
+from flask_mysqlpool.pool.waiter import WaitQueue
+
+
+class Change(t.NamedTuple):
+    """Another text for a part of a method."""
+
+    owner: t.Any
+    method: str
+    old: str
+    new: str
+
+
+FAULTS: dict[str, list[Change]] = {
+    "argument checked after a place was reserved": [
+        Change(
+            Checkout,
+            "acquire",
+            "request = _request_of(grant)",
+            "if timeout == 0.02: raise TypeError('timeout must be a number')\n"
+            "    request = _request_of(grant)",
+        ),
+        Change(
+            Pool,
+            "connection",
+            "self._checkout.return_unused(grant, started)",
+            "pass",
+        ),
+    ],
+    "return that raises after the place was freed": [
+        Change(
+            Slots,
+            "put_back",
+            "self.counters.note_return(entry, now)",
+            "if entry.holder == 'two': raise TypeError('unhashable holder')",
+        )
+    ],
+    "notes read without the lock": [
+        Change(Slots, "discarded", "with self.lock:", "if True:"),
+    ],
+    "notes read while they are true": [
+        Change(
+            Dropped,
+            "remove_from",
+            "while self.noted:",
+            "while self.noted and self.noted[0]:",
+        )
+    ],
+    "no notes of what was dropped": [
+        Change(Dropped, "note", "self.noted.append(checkout_id)", "return"),
+    ],
+    "waiter taken out before it is served": [
+        Change(
+            Slots,
+            "_wake_next",
+            "waiter = self._waiters.first()",
+            "waiter = self._waiters.popleft()()",
+        ),
+        Change(
+            Slots,
+            "_wake_next",
+            "waiter.wake()\n        self._waiters.popleft()",
+            "waiter.wake()",
+        ),
+    ],
+    "connection idle before it is no longer lent": [
+        Change(
+            Slots,
+            "put_back",
+            "if self._lent.pop(checkout_id, None) is None:",
+            "if checkout_id not in self._lent:",
+        ),
+        Change(
+            Slots,
+            "put_back",
+            "reason = self._admit(entry, now, reason)",
+            "reason = self._admit(entry, now, reason)\n"
+            "            self._lent.pop(checkout_id, None)",
+        ),
+    ],
+    "second return counts": [
+        Change(
+            Slots,
+            "put_back",
+            "if self._lent.pop(checkout_id, None) is None:",
+            "if self._lent.pop(checkout_id, None) is None and False:",
+        )
+    ],
+    "caller served before those who wait": [
+        Change(Slots, "take", "and not self._waiters and", "and"),
+        Change(Slots, "_admit", "self._wake_next(now)", "pass"),
+    ],
+    "queue ignored where a place is free": [
+        Change(Slots, "_queue_or_reserve", "if not self._waiters and (", "if ("),
+        Change(Slots, "_queue_or_reserve", "self._wake_next(now)", "pass"),
+    ],
+    "nobody woken after a failed connect": [
+        Change(Slots, "release", "self._wake_next(now)", "pass"),
+    ],
+    "who is not in the queue cannot leave it": [
+        Change(Slots, "leave", "if waiter.grant is None:\n            self.", "self."),
+        Change(
+            WaitQueue,
+            "withdraw",
+            "with contextlib.suppress(ValueError):\n        ",
+            "",
+        ),
+    ],
+    "grant lost that came during the leave": [
+        Change(Slots, "leave", "with self.lock:", "grant = waiter.grant\n    with self.lock:"),
+        Change(Slots, "leave", "return waiter.grant", "return grant"),
+    ],
+    "child that keeps its parent's connections": [
+        Change(Slots, "clear", "self._start()", "idle = self._idle; self._start(); self._idle = idle"),
+    ],
+    "child that keeps its parent's lock": [
+        Change(Slots, "clear", "self._start()", "lock = self.lock; self._start(); self.lock = lock"),
+    ],
+}  # fmt: skip
+
+MENDS = [
+    Change(
+        Slots,
+        "leave_if_first",
+        "first = self._waiters.first() is waiter",
+        "first = waiter.grant is None and self._waiters.first() is waiter",
+    ),
+    Change(
+        Slots,
+        "take",
+        "if self.in_this_thread():  # else the interrupt came before\n"
+        "            self.lock.release()\n",
+        "try:\n            self.lock.release()\n"
+        "        except RuntimeError:\n            pass\n",
+    ),
+    Change(
+        Slots,
+        "put_back",
+        "if self.in_this_thread():\n            self.lock.release()\n",
+        "try:\n            self.lock.release()\n"
+        "        except RuntimeError:\n            pass\n",
+    ),
+    Change(
+        WaitQueue,
+        "withdraw",
+        "self._keep(lambda each: each is not waiter)",
+        "with contextlib.suppress(ValueError):\n        self.remove(ref(waiter))",
+    ),
+    Change(
+        WaitQueue,
+        "prune",
+        "self._keep(lambda each: True)",
+        "for each in [each for each in self if each() is None]:\n"
+        "        self.remove(each)",
+    ),
+]
+
+
+@contextmanager
+def changed(changes: list[Change], needed: bool = True) -> Iterator[None]:
+    """Run the block with these changes.
+
+    :param needed: fail where the text to change is not found.
+    """
+    sources: dict[tuple[t.Any, str], str] = {}
+    for owner, method, old, new in changes:
+        source = sources.get((owner, method)) or source_of(getattr(owner, method))
+        assert old in source or not needed, f"{method}() has no {old!r} to change"
+        sources[owner, method] = source.replace(old, new)
+    with pytest.MonkeyPatch.context() as patch:
+        for (owner, method), source in sources.items():
+            patch.setattr(owner, method, compiled(getattr(owner, method), source))
+        yield
+
+
+def source_of(function: t.Any) -> str:
+    return getattr(function, "changed_source", None) or textwrap.dedent(
+        inspect.getsource(function)
+    )
+
+
+def compiled(function: t.Any, source: str) -> t.Any:
+    """Compile another text of a function as if it stood in the same file."""
+    code = compile(
+        "from __future__ import annotations\n" + source,
+        function.__code__.co_filename,
+        "exec",
+    )
+    module = vars(sys.modules[function.__module__])
+    names: dict[str, t.Any] = {}
+    exec(code, module, names)
+    result = names[function.__name__]
+    result.changed_source = source
+    return result
