@@ -123,16 +123,31 @@ FAULTS: dict[str, list[Change]] = {
         ),
     ],
     "grant lost that came during the leave": [
-        Change(Slots, "leave", "with self.lock:", "grant = waiter.grant\n    with self.lock:"),
+        Change(
+            Slots,
+            "leave",
+            "with self.lock:",
+            "grant = waiter.grant\n    with self.lock:",
+        ),
         Change(Slots, "leave", "return waiter.grant", "return grant"),
     ],
     "child that keeps its parent's connections": [
-        Change(Slots, "clear", "self._start()", "idle = self._idle; self._start(); self._idle = idle"),
+        Change(
+            Slots,
+            "clear",
+            "self._start()",
+            "idle = self._idle; self._start(); self._idle = idle",
+        ),
     ],
     "child that keeps its parent's lock": [
-        Change(Slots, "clear", "self._start()", "lock = self.lock; self._start(); self.lock = lock"),
+        Change(
+            Slots,
+            "clear",
+            "self._start()",
+            "lock = self.lock; self._start(); self.lock = lock",
+        ),
     ],
-}  # fmt: skip
+}
 
 MENDS = [
     Change(

@@ -98,7 +98,7 @@ class SimulatedSession(FakeSession):
 
 
 class SimulatedServer:
-    """Opens sessions, or refuses to; also the process that the pool believes to be in."""
+    """Opens sessions, or refuses to; it also says which process the pool is in."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler

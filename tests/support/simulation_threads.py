@@ -45,15 +45,27 @@ def interruptible(code: types.CodeType) -> frozenset[int] | None:
     if not code.co_filename.startswith(POOL_FOLDER) or counts_references(code):
         return None
     offsets = set()
-    before = "RESUME"  # Python 3.10 has no such instruction
+    before, at = "RESUME", 0  # Python 3.10 has no such instruction
     for each in dis.get_instructions(code):
         if before == "RESUME" or before.startswith("CALL"):
-            offsets.add(each.offset)
+            if handler(code, at) == handler(code, each.offset):
+                offsets.add(each.offset)
         if "JUMP" in each.opname and isinstance(each.argval, int):
             if each.argval <= each.offset:
                 offsets.add(each.argval)
-        before = each.opname
+        before, at = each.opname, each.offset
     return frozenset(offsets)
+
+
+def handler(code: types.CodeType, offset: int) -> int | None:
+    """Return where an exception at that offset goes. An interrupt after a call is the
+    call's: not that of the next instruction, which may be past the end of a block.
+    """
+    parse: t.Any = getattr(dis, "_parse_exception_table", None)  # from Python 3.11 on
+    for each in parse(code) if parse is not None else ():
+        if each.start <= offset < each.end:
+            return int(each.target)
+    return None
 
 
 def counts_references(code: types.CodeType) -> bool:

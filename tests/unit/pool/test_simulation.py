@@ -1,7 +1,8 @@
 """The state machine of the pool under threads, interrupts, forks and a bad server.
 
 A step is one hand-over of the baton to a thread. What happens is drawn from one seed: a
-failure names it. MYSQLPOOL_SIM_SEED runs that seed alone, MYSQLPOOL_SIM_STEPS more steps.
+failure names it. MYSQLPOOL_SIM_SEED runs that seed alone, MYSQLPOOL_SIM_STEPS
+says how many steps.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ...support.simulation_faults import MENDS
 SEED = os.environ.get("MYSQLPOOL_SIM_SEED", "")
 STEPS = int(os.environ.get("MYSQLPOOL_SIM_STEPS", "25000"))
 SEEDS = [int(SEED)] if SEED else [1, 2, 3, 4]  # 100,000 steps in all
-STEPS_TO_FIND = 60_000
+STEPS_TO_FIND = 400_000
 
 
 def simulate(seed: int, steps: int, *expected: type[Exception]) -> Simulation:
@@ -51,8 +52,8 @@ def test_simulation_finds(fault: str) -> None:
     changes = FAULTS[fault]
     steps = 0
     with changed([*MENDS, *changes], needed=False):
-        for seed in range(100, 103):
-            simulation = simulate(seed, STEPS_TO_FIND // 3, TypeError)
+        for seed in range(100, 120):
+            simulation = simulate(seed, STEPS_TO_FIND // 20, TypeError)
             steps += simulation.scheduler.steps
             if simulation.scheduler.faults:
                 return
