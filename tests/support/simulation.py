@@ -80,10 +80,12 @@ class Simulation:
         scheduler = self.scheduler
         try:
             with simulated(scheduler, self.server):
-                while scheduler.steps < steps and not scheduler.faults:
-                    self._episode()
+                try:
+                    while scheduler.steps < steps and not scheduler.faults:
+                        self._episode()
+                finally:
+                    scheduler.stop()
         finally:
-            scheduler.stop()
             self.held.clear()
             self.stale.clear()
 
@@ -353,9 +355,14 @@ class Simulation:
         self.pool.close()
 
     def _maintain(self) -> None:
+        """Call maintain(). What others refer to just then it may have to leave for the
+        next time.
+        """
+        others = self.scheduler.workers[:-1]
+        alone = all(each.idle or each.waits_in for each in others)
         before = self._disorder
         self.pool.maintain()
-        if self._disorder == before:
+        if self._disorder == before and alone:
             self._disorder = 0
 
     def _fork(self) -> None:
