@@ -47,7 +47,7 @@ FAULTS: dict[str, list[Change]] = {
         Change(
             Slots,
             "put_back",
-            "self.counters.note_return(entry, now)",
+            "self._note_return(entry, now)",
             "if entry.holder == 'two': raise TypeError('unhashable holder')",
         )
     ],
@@ -91,23 +91,24 @@ FAULTS: dict[str, list[Change]] = {
             "put_back",
             "reason = self._admit(entry, now, reason)",
             "reason = self._admit(entry, now, reason)\n"
-            "            self._lent.pop(checkout_id, None)",
+            "                self._lent.pop(checkout_id, None)",
         ),
-    ],
-    "second return counts": [
         Change(
             Slots,
             "put_back",
-            "if self._lent.pop(checkout_id, None) is None:",
-            "if self._lent.pop(checkout_id, None) is None and False:",
-        )
+            "self._idle.append(entry)",
+            "self._idle.append(entry)\n"
+            "                self._lent.pop(checkout_id, None)",
+        ),
     ],
     "caller served before those who wait": [
-        Change(Slots, "take", "and not self._waiters and", "and"),
+        Change(Slots, "take", "if self._idle and not self._waiters:", "if self._idle:"),
         Change(Slots, "_admit", "self._wake_next(now)", "pass"),
     ],
     "queue ignored where a place is free": [
-        Change(Slots, "_queue_or_reserve", "if not self._waiters and (", "if ("),
+        Change(
+            Slots, "_queue_or_reserve", "if not self._waiters and self.", "if self."
+        ),
         Change(Slots, "_queue_or_reserve", "self._wake_next(now)", "pass"),
     ],
     "nobody woken after a failed connect": [
@@ -149,54 +150,14 @@ FAULTS: dict[str, list[Change]] = {
     ],
 }
 
-MENDS = [
-    Change(
-        Slots,
-        "leave_if_first",
-        "first = self._waiters.first() is waiter",
-        "first = waiter.grant is None and self._waiters.first() is waiter",
-    ),
-    Change(
-        Slots,
-        "take",
-        "if self.in_this_thread():  # else the interrupt came before\n"
-        "            self.lock.release()\n",
-        "try:\n            self.lock.release()\n"
-        "        except RuntimeError:\n            pass\n",
-    ),
-    Change(
-        Slots,
-        "put_back",
-        "if self.in_this_thread():\n            self.lock.release()\n",
-        "try:\n            self.lock.release()\n"
-        "        except RuntimeError:\n            pass\n",
-    ),
-    Change(
-        WaitQueue,
-        "withdraw",
-        "self._keep(lambda each: each is not waiter)",
-        "with contextlib.suppress(ValueError):\n        self.remove(ref(waiter))",
-    ),
-    Change(
-        WaitQueue,
-        "prune",
-        "self._keep(lambda each: True)",
-        "for each in [each for each in self if each() is None]:\n"
-        "        self.remove(each)",
-    ),
-]
-
 
 @contextmanager
-def changed(changes: list[Change], needed: bool = True) -> Iterator[None]:
-    """Run the block with these changes.
-
-    :param needed: fail where the text to change is not found.
-    """
+def changed(changes: list[Change]) -> Iterator[None]:
+    """Run the block with these changes; fail where a text to change is not found."""
     sources: dict[tuple[t.Any, str], str] = {}
     for owner, method, old, new in changes:
         source = sources.get((owner, method)) or source_of(getattr(owner, method))
-        assert old in source or not needed, f"{method}() has no {old!r} to change"
+        assert old in source, f"{method}() has no {old!r} to change"
         sources[owner, method] = source.replace(old, new)
     with pytest.MonkeyPatch.context() as patch:
         for (owner, method), source in sources.items():

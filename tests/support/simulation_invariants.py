@@ -134,7 +134,7 @@ class Watch:
         slots = self.slots
         workers = self._scheduler.workers
         waits = [each.waits_in for each in workers if not each.idle]
-        free = bool(slots.idle or slots.size < slots.max_size)
+        free = bool(len(slots.idle_entries()) or slots.size < slots.max_size)
         if "_wait" in waits and (free or slots.closed):
             self._report(f"a caller sleeps though a place is free: {self.told()}")
         if not complete:
@@ -149,7 +149,11 @@ class Watch:
     def check_end_of_all(self) -> None:
         """Check a pool whose connections were all returned or dropped."""
         slots = self.slots
-        if slots.size != slots.idle or len(slots._waiters) or slots._lent:
+        if (
+            slots.size != len(slots.idle_entries())
+            or len(slots._waiters)
+            or slots._lent
+        ):
             self._report(f"a place is left behind: {self.told()}")
         idle = {id(entry.session) for entry in slots.idle_entries()}
         for session in self._server.sessions():
@@ -160,7 +164,7 @@ class Watch:
         slots = self.slots
         return (
             f"size {slots.size} of {slots.max_size}, lent {sorted(slots._lent)},"
-            f" idle {slots.idle}, reserved {len(slots._opening)},"
+            f" idle {len(slots.idle_entries())}, reserved {len(slots._opening)},"
             f" waiting {len(slots._waiters)}, closed {slots.closed}"
         )
 

@@ -14,7 +14,6 @@ import pytest
 from ...support.simulation import Simulation
 from ...support.simulation_faults import changed
 from ...support.simulation_faults import FAULTS
-from ...support.simulation_faults import MENDS
 
 SEED = os.environ.get("MYSQLPOOL_SIM_SEED", "")
 STEPS = int(os.environ.get("MYSQLPOOL_SIM_STEPS", "25000"))
@@ -30,8 +29,7 @@ def simulate(seed: int, steps: int, *expected: type[Exception]) -> Simulation:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_pool_keeps_its_promises(seed: int) -> None:
-    with changed(MENDS, needed=False):
-        simulation = simulate(seed, STEPS)
+    simulation = simulate(seed, STEPS)
     scheduler = simulation.scheduler
     assert not scheduler.faults, (
         f"seed {seed}, step {scheduler.steps}: {scheduler.faults[0]}; the last"
@@ -51,7 +49,7 @@ def test_seed_decides_everything() -> None:
 def test_simulation_finds(fault: str) -> None:
     changes = FAULTS[fault]
     steps = 0
-    with changed([*MENDS, *changes], needed=False):
+    with changed(changes):
         for seed in range(100, 120):
             simulation = simulate(seed, STEPS_TO_FIND // 20, TypeError)
             steps += simulation.scheduler.steps
