@@ -253,7 +253,9 @@ class Checkout:
         try:
             while (left := end - monotonic()) > 0 and waiter.grant is None:
                 waiter.wait(min(left, FULL_SERVER_PAUSE * random.uniform(0.5, 1.5)))
-                if self._slots.leave_if_first(waiter):
+                # An attempt that the deadline cuts short would look like an outage.
+                time_left = end - monotonic() > FULL_SERVER_PAUSE
+                if time_left and self._slots.leave_if_first(waiter):
                     return reservation
             grant = self._slots.leave(waiter, monotonic())
         except BaseException:

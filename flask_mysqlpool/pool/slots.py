@@ -260,11 +260,12 @@ class Slots:
         with self.lock:
             if self.closed:
                 raise self._closed_error()
-            if self._idle.total:
+            if self._idle.total and not self._waiters:
                 self._opening.end(reservation)
                 return self._lend(self._idle.pop_any(), now, *request[1:])
             waiter = Waiter(request, self.dropped)
             self._waiters.enter_before_later(waiter)
+            self._wake_next(now)
             return waiter
 
     def leave_if_first(self, waiter: Waiter) -> bool:

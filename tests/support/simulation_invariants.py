@@ -37,7 +37,7 @@ class Watch:
         self._waiting: list[weakref.ref[Waiter]] = []
         self._lent: set[int] = set()
         self._opening: set[weakref.ref[Reservation]] = set()
-        server.is_lent = self.is_lent
+        server.is_idle = self.is_idle
         server.check_end = self.check_end
 
     def attach(self) -> None:
@@ -52,6 +52,9 @@ class Watch:
     def is_lent(self, session: SimulatedSession) -> bool:
         # Not lent_entries(): it is traced, and would give others a turn.
         return any(each.session is session for each in self.slots._lent.values())
+
+    def is_idle(self, session: SimulatedSession) -> bool:
+        return any(each.session is session for each in self.slots._idle.everything())
 
     def check_end(self, session: SimulatedSession, how: str) -> None:
         """Check what the pool ends: neither an idle session nor one that is lent to
