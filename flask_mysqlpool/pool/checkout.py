@@ -6,6 +6,7 @@ deadline of the checkout; and however it ends, what was granted is given back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import typing as t
@@ -134,7 +135,8 @@ class Checkout:
             if at_rest and entry.session.start_reset(self._reset):
                 reason = ""
         except Exception as error:
-            logger.warning("pool %r: a reset failed: %s", slots.name, error)
+            with contextlib.suppress(Exception):  # of a handler of the log
+                logger.warning("pool %r: a reset failed: %s", slots.name, error)
         if reason := slots.put_back(entry, checkout_id, monotonic(), reason):
             if at_rest:
                 self.close(entry, reason)
@@ -182,16 +184,17 @@ class Checkout:
         name, deadline = self._slots.name, min(deadline, monotonic() + QUIT_TIMEOUT)
         for entry, reason in closing:
             try:
+                if reason not in ("broken", "dead", "lost"):
+                    entry.session.quit(deadline)
+            except Exception:
+                pass  # whatever the server answered
+            finally:
+                entry.session.abandon()
+            with contextlib.suppress(Exception):  # of a handler of the log
                 if reason == "lost":
                     text = "pool %r: a connection was dropped, not returned, by %s"
                     logger.warning(text, name, who(entry))
                 logger.debug("pool %r: closed a connection: %s", name, reason)
-                if reason not in ("broken", "dead", "lost"):
-                    entry.session.quit(deadline)
-            except Exception as error:  # whatever the server answered
-                logger.debug("pool %r: COM_QUIT failed: %s", name, error)
-            finally:
-                entry.session.abandon()
 
     def _validate(self, handle: PooledConnection, deadline: float) -> bool:
         """Return whether the connection can be lent."""

@@ -62,7 +62,7 @@ class CircuitBreaker:
         with self._lock:
             self._pause = min(MAX_PAUSE, self._pause * 2 or MIN_PAUSE)
             self._next_probe = now + self._pause * random.uniform(0.5, 1.0)
-            self.error = error
+            self.error = _without_traceback(error)
             self._probe = None
 
     def note_reachable(self) -> None:
@@ -82,3 +82,13 @@ class CircuitBreaker:
     def pause(self, now: float) -> float:
         """Return the seconds until the next probe may begin."""
         return max(0.0, self._next_probe - now)
+
+
+def _without_traceback(error: Exception) -> Exception:
+    """Return a copy of an error. The traceback of the original would keep alive what
+    the frames of its caller hold, connections too.
+    """
+    try:
+        return type(error)(*error.args)
+    except Exception:  # a class of its own mind
+        return OSError(str(error))

@@ -7,6 +7,7 @@ import threading
 import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
+from weakref import ref
 
 from ..config.settings import Settings
 from ..stats.holders import StackEntry
@@ -63,7 +64,8 @@ class PoolEntry:
         self.lent_at = 0.0
         self.waited = 0.0  # seconds until the connection was lent
         self.holder = ""
-        self.thread: threading.Thread | None = None
+        # Not the thread itself: it may refer to what it holds.
+        self.thread: ref[threading.Thread] | None = None
         self.stack: tuple[StackEntry, ...] = ()  # of the checkout, innermost first
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import typing as t
 
 from ..driver.session_state import NO_BACKSLASH_ESCAPES
@@ -18,8 +19,12 @@ logger = logging.getLogger(__name__)
 
 def who(entry: PoolEntry) -> str:
     """Return who holds a connection, in words."""
-    thread = f"thread {thread_name(entry.thread)}"
+    thread = f"thread {thread_name(_thread_of(entry))}"
     return f"{entry.holder} in {thread}" if entry.holder else thread
+
+
+def _thread_of(entry: PoolEntry) -> threading.Thread | None:
+    return entry.thread() if entry.thread is not None else None
 
 
 def holder_of(entry: PoolEntry, now: float, stacks: bool) -> Holder:
@@ -35,12 +40,12 @@ def holder_of(entry: PoolEntry, now: float, stacks: bool) -> Holder:
     return Holder(
         seconds=now - entry.lent_at,
         holder=entry.holder,
-        thread=thread_name(entry.thread),
+        thread=thread_name(_thread_of(entry)),
         statement=without_values(statement, backslashes),
         in_transaction=session.in_transaction,
         connection_id=t.cast(int, session.thread_id()),
         taken=format_stack(entry.stack),
-        stands=current_stack(entry.thread) if stacks else [],
+        stands=current_stack(_thread_of(entry)) if stacks else [],
     )
 
 

@@ -16,6 +16,7 @@ from os import getpid
 from sys import _getframe
 from threading import current_thread
 from time import monotonic
+from weakref import ref
 
 import pymysql
 from dbutils.pooled_db import NotSupportedError
@@ -146,7 +147,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         grant = None
         started = monotonic()
         try:
-            grant = self._take(started, holder, current_thread(), stack)
+            grant = self._take(started, holder, ref(current_thread()), stack)
             if type(grant) is PooledConnection:
                 if self._lendable_at_once(grant.entry, started):  # type: ignore[arg-type]  # it has one
                     return grant

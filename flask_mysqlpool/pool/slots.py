@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 import typing as t
 from collections.abc import Callable
+from weakref import ref
 
 from ..config.settings import Settings
 from ..errors import PoolClosed
@@ -50,7 +51,7 @@ class Slots:
         self.lender: Lender  # set by who is it
         self.on_need: Callable[[], None] = lambda: None
         self._number = 0  # of the connection opened last
-        self._checkouts = 0  # goes on after a fork: the parent's ids mean nothing here
+        self._checkouts = 0  # goes on after a fork: the parent's ids mean nothing
         self._start()
 
     def clear(self) -> list[PoolEntry]:
@@ -83,7 +84,7 @@ class Slots:
         return len(self._lent) + self._idle.total + len(self._opening)
 
     def entries(self) -> list[PoolEntry]:
-        return [*self._idle.everything(), *self._lent.values()]
+        return [*self.idle_entries(), *self._lent.values()]
 
     def idle_entries(self) -> list[PoolEntry]:
         return self._idle.everything()
@@ -98,7 +99,7 @@ class Slots:
         self,
         now: float,
         holder: str,
-        thread: threading.Thread | None,
+        thread: ref[threading.Thread] | None,
         stack: tuple[StackEntry, ...],
     ) -> PooledConnection | Reservation | Waiter:
         """Lend an idle connection, or reserve a place, or enter the queue.
@@ -166,7 +167,7 @@ class Slots:
         entry: PoolEntry,
         now: float,
         holder: str,
-        thread: threading.Thread | None,
+        thread: ref[threading.Thread] | None,
         stack: tuple[StackEntry, ...],
     ) -> PooledConnection:
         self._checkouts = checkout_id = self._checkouts + 1
@@ -219,7 +220,6 @@ class Slots:
         return waiter
 
     def _wake_next(self, now: float) -> None:
-        """Hand what is free to the first in line."""
         while self._waiters and self._has_room():
             waiter = self._waiters.first()
             if waiter is not None:  # else its caller dropped it
@@ -240,10 +240,10 @@ class Slots:
         """Leave the queue; return what was handed over in the meantime, or nothing."""
         with self.lock:
             waiter.ended = True
-            if waiter.grant is None and self._dropped.noted:
+            if waiter.grant is None:
+                self._dropped.note_unowned(self._lent)
                 self._free_dropped(now)
                 self._wake_next(now)
-            if waiter.grant is None:
                 self._waiters.withdraw(waiter)
             return waiter.grant
 
@@ -265,7 +265,8 @@ class Slots:
                 return self._lend(self._idle.pop_any(), now, *request[1:])
             waiter = Waiter(request, self.dropped)
             self._waiters.enter_before_later(waiter)
-            self._wake_next(now)
+            if self._idle.total:  # an interrupt kept somebody from handing it over
+                self._wake_next(now)
             return waiter
 
     def leave_if_first(self, waiter: Waiter) -> bool:
@@ -333,7 +334,7 @@ class Slots:
         return self._number + 1
 
     def limit(self, max_size: int) -> None:
-        """Change the most connections. What is lent beyond that goes at its return."""
+        """Change the most connections; what is lent beyond that goes at its return."""
         self.max_size = max_size
         self._shrunk = True
 

@@ -22,7 +22,7 @@ class Request(t.NamedTuple):
 
     since: float
     holder: str
-    thread: threading.Thread | None
+    thread: ref[threading.Thread] | None
     stack: tuple[StackEntry, ...]  # innermost first
 
 

@@ -115,7 +115,7 @@ FAULTS: dict[str, list[Change]] = {
         Change(Slots, "release", "self._wake_next(now)", "pass"),
     ],
     "who is not in the queue cannot leave it": [
-        Change(Slots, "leave", "if waiter.grant is None:\n            self.", "self."),
+        Change(Slots, "leave", "if waiter.grant is None:", "if True:"),
         Change(
             WaitQueue,
             "withdraw",

@@ -45,6 +45,7 @@ class Resolver:
         self.closed: dict[str, threading.Event] = {}
         self.asked: list[str] = []
         self.error: Exception | None = None
+        self.endings: list[BaseException] = []  # of the next look-ups
 
     def close(self, host: str) -> threading.Event:
         """Let the name wait for its answer until the event that is returned."""
@@ -54,6 +55,8 @@ class Resolver:
         self.asked.append(host)
         if host in self.closed:
             assert self.closed[host].wait(2 * LONG), "the test left the gate closed"
+        if self.endings:
+            raise self.endings.pop()
         if self.error is not None:
             raise self.error
         found = self.addresses.get(host, [host])
@@ -295,6 +298,22 @@ def test_caller_that_leaves_does_not_disturb_the_others(
     assert resolver.asked == ["db"]
 
 
+def test_answer_wakes_who_waits(
+    port: int,
+    resolver: Resolver,
+    callers: ThreadPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sockets, "FORK_CHECK_INTERVAL", 10 * LONG)
+    resolver.addresses["db"] = ["127.0.0.1"]
+    gate = resolver.close("db")
+    calls = [callers.submit(open_socket, "db", port, soon(LONG / 2)) for _ in range(3)]
+    wait_until(lambda: resolver.asked)
+    gate.set()
+    for call in calls:
+        call.result(LONG).close()
+
+
 def test_caller_that_began_the_lookup_may_leave(
     port: int, resolver: Resolver, callers: ThreadPoolExecutor
 ) -> None:
@@ -357,10 +376,9 @@ def test_lookup_without_threads(
     monkeypatch.setattr(threading.Thread, "start", fail)
     resolver.addresses["db"] = ["127.0.0.1"]
     open_socket("db", port, soon()).close()
-    resolver.error = KeyboardInterrupt()  # type: ignore[assignment]
+    resolver.endings.append(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         open_socket("db", port, soon())
-    resolver.error = None
     open_socket("db", port, soon()).close()
 
 
@@ -479,16 +497,20 @@ def test_address_that_drops_packets_leaves_time_for_the_next(
 # Interrupts
 
 
+# What the instructions are called after which Python looks for signals.
+SIGNALS = ("CALL", "JUMP_ABSOLUTE", "JUMP_BACKWARD", "POP_JUMP_BACKWARD", "RESUME")
+
+
 class Interrupt(BaseException):
     """Ctrl-C, or gevent's Timeout."""
 
 
-def interrupted_at(number: int, call: Callable[[], socket.socket]) -> bool:
-    """Interrupt ``call`` at moment ``number`` of the module's own code; return whether
-    it had as many.
+def interrupted_at(number: int, call: Callable[[], socket.socket]) -> Interrupt | None:
+    """Interrupt ``call`` at moment ``number`` of the module's own code; return the
+    interrupt, or nothing if it had fewer moments.
 
-    Python looks for signals after a call, after a jump and where a function begins, but
-    not where it has just turned to an exception.
+    Python looks for signals after a call, after a jump back and where a function
+    begins, but not where it turns to an exception.
     """
     moments = 0
     last: dict[types.FrameType, str] = {}
@@ -501,9 +523,7 @@ def interrupted_at(number: int, call: Callable[[], socket.socket]) -> bool:
         if event == "opcode":
             name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
             before, last[frame] = last.get(frame, "RESUME"), name
-            if name != "PUSH_EXC_INFO" and any(
-                each in before for each in ("CALL", "JUMP", "RESUME")
-            ):
+            if before.startswith(SIGNALS) and name != "PUSH_EXC_INFO":
                 moments += 1
                 if moments == number:
                     last.clear()
@@ -514,13 +534,13 @@ def interrupted_at(number: int, call: Callable[[], socket.socket]) -> bool:
     sys.settrace(trace)
     try:
         sock = call()
-    except Interrupt:
-        return True
+    except Interrupt as interrupt:
+        return interrupt
     finally:
         sys.settrace(earlier)
         last.clear()
     sock.close()
-    return False
+    return None
 
 
 # Python closes a socket that was interrupted on its way into a variable, and says so.
@@ -544,10 +564,11 @@ def test_interrupt_at_any_moment_leaves_nothing(
 
     interrupted_at(0, call)  # Python 3.12 traces instructions from the second time on
     number = 1
-    while interrupted_at(number, call):
-        assert open_sockets() == before, number
+    while interrupt := interrupted_at(number, call):
+        # Its traceback keeps the frames and what their variables hold.
+        assert open_sockets() == before, interrupt.__traceback__
         number += 1
-    assert number > 100
+    assert number > 50
     for name in ("db", "here"):  # neither is taken for one under way
         resolver.asked.clear()
         open_socket("127.0.0.1", port, soon(), bind_address="here").close()
@@ -559,10 +580,12 @@ def test_interrupt_at_any_moment_leaves_nothing(
 def test_interrupt_of_a_thread_that_starts(
     when: str, port: int, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A look-up whose thread never came is not waited for; one that came is."""
+    """A look-up whose thread did not begin is cancelled; one that began goes on."""
     start = threading.Thread.start
+    threads: list[threading.Thread] = []
 
     def interrupted(thread: threading.Thread) -> None:
+        threads.append(thread)
         if when == "after":
             start(thread)
             wait_until(lambda: resolver.asked)
@@ -574,8 +597,25 @@ def test_interrupt_of_a_thread_that_starts(
         patch.setattr(threading.Thread, "start", interrupted)
         with pytest.raises(Interrupt):
             open_socket("db", port, soon())
+    if when == "before":
+        start(threads[0])
+        threads[0].join(LONG)
+        assert resolver.asked == [], "it was cancelled"
+    with pytest.raises(TimeoutError):
+        open_socket("db", port, soon(SHORT))
+    assert resolver.asked == ["db"]
     gate.set()
     open_socket("db", port, soon()).close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_lookup_whose_thread_is_ended_is_begun_anew(
+    port: int, resolver: Resolver
+) -> None:
+    resolver.addresses["db"] = ["127.0.0.1"]
+    resolver.endings.append(SystemExit())  # gevent's GreenletExit is alike
+    open_socket("db", port, soon()).close()
+    assert resolver.asked == ["db", "db"]
 
 
 def test_others_go_on_when_who_looks_up_is_interrupted(
