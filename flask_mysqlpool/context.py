@@ -9,6 +9,7 @@ import time
 import typing as t
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -121,7 +122,8 @@ def return_all(*passed: t.Any) -> None:
         bind, db = lent.by_bind.popitem()
         try:
             if db.uncommitted and not db.returned and not failed:
-                _warn_of_lost_changes(bind, db.holder)
+                with suppress(Exception):  # of a handler of the log
+                    _warn_of_lost_changes(bind, db.holder)
             db.close()
         except BaseException as error:
             db.drop()

@@ -35,6 +35,7 @@ from .waiter import Waiter
 logger = logging.getLogger(__name__)
 
 QUIT_TIMEOUT = 1.0  # seconds that closing a connection in order may take
+MIN_ATTEMPT = 1.0  # seconds to connect: less tells nothing of a server that is late
 FULL_SERVER_PAUSE = 0.05  # seconds between tries at a server with too many connections
 
 # "Too many connections", of the server, of the user, of the user's resources.
@@ -162,7 +163,8 @@ class Checkout:
             self._slots.number(reservation)
             session = self.connector.open(deadline)
         except BaseException as error:
-            if unreachable := self._learn_from(error, probe):
+            cut_short = monotonic() >= deadline < started + MIN_ATTEMPT
+            if unreachable := self._learn_from(error, probe, cut_short):
                 raise self._timed_out(unreachable, deadline - started) from error
             raise
         self._breaker.note_reachable()
@@ -261,28 +263,32 @@ class Checkout:
                 if time_left and self._slots.leave_if_first(waiter):
                     return reservation
             grant = self._slots.leave(waiter, monotonic())
+            if isinstance(grant, Exception):
+                raise grant
+            if grant is None:
+                raise self._timed_out(failure, timeout)
+            self._slots.release(reservation, monotonic())
+            return t.cast(Grant, grant)
         except BaseException:
             self.return_unused(waiter, monotonic())
             raise
-        if isinstance(grant, Exception):
-            raise grant
-        if grant is None:
-            raise self._timed_out(failure, timeout)
-        self._slots.release(reservation, monotonic())
-        return t.cast(Grant, grant)
 
-    def _learn_from(self, error: BaseException, probe: Probe | None) -> t.Any:
+    def _learn_from(
+        self, error: BaseException, probe: Probe | None, cut_short: bool
+    ) -> t.Any:
         """Learn from a failed attempt to connect; return the error if it says that
         there is no server to talk to.
+
+        :param cut_short: the caller's own deadline came too soon to tell.
         """
         if refused_by_server(error):
             self._breaker.note_reachable()
-        elif isinstance(error, err.Error):
+        elif isinstance(error, err.Error) and not cut_short:
             self._breaker.note_unreachable(error, monotonic())
-            return error
         elif probe is not None:
             self._breaker.end_probe(probe)
-        return None
+        silent = isinstance(error, err.Error) and not refused_by_server(error)
+        return error if silent else None
 
     def _timed_out(self, cause: Exception | None, limit: float) -> PoolTimeout:
         if cause is None:

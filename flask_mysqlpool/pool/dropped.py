@@ -13,8 +13,6 @@ from collections.abc import Callable
 from .entry import PoolEntry
 from .idle import Closing
 
-SOMETHING_ELSE = 0  # a reservation or a place in the queue
-
 
 class Dropped:
     """The checkouts whose handles were dropped, and their connections until somebody

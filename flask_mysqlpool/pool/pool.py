@@ -103,6 +103,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         _pools.add(self)
 
     def __repr__(self) -> str:
+        self.after_fork()
         reading = self._slots.snapshot(monotonic(), by_endpoint=False)
         return (
             f"<{type(self).__name__} {self.name!r} size {reading.size} of"
@@ -153,7 +154,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
                     return grant
             return self._checkout.acquire(grant, timeout)
         except BaseException:
-            self._checkout.return_unused(grant, started)
+            self._checkout.return_unused(grant, monotonic())
             raise
 
     def dedicated_connection(self) -> PooledConnection:
@@ -216,6 +217,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
 
     def recycle(self) -> None:
         """Retire every connection: idle ones at once, the others at their return."""
+        self.after_fork()
         self._checkout.close_all(self._retirement.recycle(monotonic()))
         self.on_need()
 
@@ -227,6 +229,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         :raise ConfigError: it is less than 1 or than ``min_size``.
         """
         self.check_size(max_size)
+        self.after_fork()
         self._checkout.close_all(self._retirement.resize(max_size, monotonic()))
 
     def check_size(self, max_size: int) -> None:
@@ -246,6 +249,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         connections are closed, those in use at their return. A second time
         does nothing.
         """
+        self.after_fork()
         self._checkout.close_all(self._retirement.close(monotonic()))
         self.on_need()
 

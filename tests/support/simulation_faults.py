@@ -39,7 +39,7 @@ FAULTS: dict[str, list[Change]] = {
         Change(
             Pool,
             "connection",
-            "self._checkout.return_unused(grant, started)",
+            "self._checkout.return_unused(grant, monotonic())",
             "pass",
         ),
     ],
@@ -123,14 +123,8 @@ FAULTS: dict[str, list[Change]] = {
             "",
         ),
     ],
-    "grant lost that came during the leave": [
-        Change(
-            Slots,
-            "leave",
-            "with self.lock:",
-            "grant = waiter.grant\n    with self.lock:",
-        ),
-        Change(Slots, "leave", "return waiter.grant", "return grant"),
+    "grant lost by who leaves the queue": [
+        Change(Slots, "leave", "return waiter.grant", "return None"),
     ],
     "child that keeps its parent's connections": [
         Change(
