@@ -16,16 +16,6 @@ EXPIRY_JITTER = 0.1  # lifetimes end up to this share early
 READ_ONLY_PAUSE = 1.0  # seconds between two retirements because of a read-only server
 
 
-class PooledSession(t.Protocol):
-    """What the state of the pool needs of a :class:`~.driver.session.Session`."""
-
-    pending_replies: int
-    last_statement: str | bytes
-    quiet: Callable[[], bool]
-
-    def finish_rollback(self) -> bool: ...
-
-
 class PoolEntry:
     """A session's time in the pool, and who holds it now."""
 

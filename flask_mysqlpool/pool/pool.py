@@ -285,8 +285,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             self.close()
 
     def _check_process(self) -> None:
-        if self._pid != getpid():  # where the fork ran no hooks of Python's
-            self._start_over()
+        self.after_fork()  # where the fork ran no hooks of Python's
         self._checkout.close_all(self._slots.discarded(monotonic()))
 
     def after_fork(self) -> None:
