@@ -8,13 +8,19 @@ import time
 import typing as t
 from collections.abc import Callable
 
+from pymysql import converters
+
 from ..config.settings import Settings
 from .session import Session
 
-# What PyMySQL would send after the login, a round trip each.
-_SENT_AHEAD: dict[str, t.Any] = dict.fromkeys(
-    ("sql_mode", "init_command", "autocommit")
-)
+# What PyMySQL does at each login is done in another way here: it would send the first
+# three, a round trip each, and sort the converters into those of Python and of MySQL.
+_OTHERWISE: dict[str, t.Any] = {
+    "sql_mode": None,
+    "init_command": None,
+    "autocommit": None,
+    "conv": {},
+}
 
 
 # Seconds for which the role of a login is known: opening many connections asks once.
@@ -31,6 +37,10 @@ class Connector:
         self.settings = settings
         self._program = program
         self._arguments = settings.driver_arguments()
+        conv: t.Any = self._arguments.get("conv")
+        conv = converters.conversions if conv is None else conv
+        self._encoders = {key: conv[key] for key in conv if type(key) is not int}
+        self._decoders = {key: conv[key] for key in conv if type(key) is int}
         self._tls: ssl.SSLContext | None = None
         self._role = ""  # of the last login
         self._role_known_until = 0.0
@@ -41,7 +51,7 @@ class Connector:
 
         :raise pymysql.Error: the server cannot be reached or refuses us.
         """
-        arguments = self._arguments | _SENT_AHEAD
+        arguments = self._arguments | _OTHERWISE
         password: t.Any = self.settings.password
         if callable(password):
             password = password()
@@ -52,6 +62,8 @@ class Connector:
         if password is not None:
             arguments["password"] = password
         session = Session(self.settings, self._columns, self._tls_context, arguments)
+        session.encoders = self._encoders.copy()
+        session.decoders = self._decoders.copy()
         now = time.monotonic()
         known = now < self._role_known_until
         deadline = min(deadline, now + self.settings.connect_timeout)

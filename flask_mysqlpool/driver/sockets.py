@@ -18,6 +18,7 @@ import threading
 import time
 import typing as t
 from collections.abc import Iterable
+from functools import lru_cache
 
 # Look-ups of different names under way at once, in one process. A resolver that does
 # not answer holds a thread for each.
@@ -140,8 +141,9 @@ def _look_up(host: str, port: int, deadline: float) -> list[_Address]:
     :raise OSError: it has none, or the answer did not come by ``deadline``.
     """
     begun = time.monotonic()
-    literal = _parse_literal(host, port)
-    if literal:
+    # The number of an interface that an address names may change.
+    parse = _parse_literal if "%" in host else _parse_literal_once
+    if literal := parse(host, port):
         return literal
     while time.monotonic() < deadline:
         answer = _join_lookup(host, port).wait(deadline)
@@ -162,6 +164,9 @@ def _parse_literal(host: str, port: int) -> list[_Address]:
         )
     except (socket.gaierror, ValueError):  # the look-up will tell what is wrong
         return []
+
+
+_parse_literal_once = lru_cache(_parse_literal)
 
 
 def _addresses(found: Iterable[tuple[t.Any, ...]]) -> list[_Address]:
