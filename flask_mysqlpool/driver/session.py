@@ -339,7 +339,7 @@ class Session(WireConnection):
         self.autocommit_mode = self.settings.autocommit
         self._full_reset = True
         again = reset_commands(self, self.settings, self.role)
-        if self.state.found_rows:
+        if self.state.found_rows or not self._auto_reset:
             again.append(FORGET_FOUND_ROWS)
         self.send_ahead([*ahead, *again])
 

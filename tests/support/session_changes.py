@@ -53,6 +53,13 @@ FUNCTIONS = [
     SessionChange(
         "f: lock", ("SELECT f_named()",), named_lock, unseen=(MARIADB, MYSQL)
     ),
+    *(
+        SessionChange(f"{name}: lock", (sql,), named_lock, unseen=(MARIADB, MYSQL))
+        for name, sql in (
+            ("trigger", "INSERT INTO locking VALUES (1)"),
+            ("view", "SELECT * FROM locked"),
+        )
+    ),
     SessionChange(
         "f: role",
         ("SELECT f_role()",),
@@ -258,6 +265,19 @@ NOTES = [
         "last id: INSERT",
         ("INSERT INTO numbered (n) VALUES (FLOOR(RAND()*1e9))",),
         LAST_ID,
+    ),
+    SessionChange(
+        "found rows of a plain SELECT",
+        ("SELECT * FROM t",),
+        "SELECT FOUND_ROWS()",
+        unseen=(MARIADB, MYSQL),
+    ),
+    SessionChange(
+        "row count",
+        ("UPDATE t SET n = n + 1",),
+        "SELECT ROW_COUNT()",
+        autocommit=(True,),
+        unseen=(MARIADB, MYSQL),
     ),
     SessionChange("last id: SELECT", ("SELECT LAST_INSERT_ID(42)",), LAST_ID),
     SessionChange(
