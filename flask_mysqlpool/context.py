@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 
 import click
 from flask import Flask
@@ -19,6 +20,7 @@ from flask.globals import app_ctx
 
 from .control.runtime_dir import runtime_folder
 from .errors import NotInitializedError
+from .errors import PoolError
 from .pool.counters import MAX_ENDPOINTS
 from .pool.pool import Pool
 from .pool.pooled_connection import PooledConnection
@@ -34,6 +36,11 @@ WARNING_PAUSE = 3600.0  # seconds between two warnings of the same
 _ON_G = "_mysqlpool"
 # Who calls it is the same in each request. An instrumentation may have replaced it.
 _DISPATCH = getattr(Flask.dispatch_request, "__code__", None)
+
+_STREAM_BROKEN_OFF = (
+    "%s: its streamed response is broken off, without a connection from %r: take one in"
+    " the view, where the answer can still be a 503, with pool.connection()"
+)
 
 _warned_until: dict[tuple[str, str, str], float] = {}  # by app, bind and holder
 
@@ -82,7 +89,13 @@ def get_db(bind: str = "default") -> PooledConnection:
     with lent.locks.get(bind) or lent.locks.setdefault(bind, threading.RLock()):
         db = lent.by_bind.get(bind)
         if db is None or db.returned:  # no other thread was faster
-            db = pool.connection(holder=holder_name(), stack=stack)
+            holder = holder_name()
+            try:
+                db = pool.connection(holder=holder, stack=stack)
+            except PoolError:
+                if _in_stream(sys._getframe(1)):
+                    logger.error(_STREAM_BROKEN_OFF, holder, bind)
+                raise
             lent.by_bind[bind] = db
             if lent.ended:  # by another thread, while this one waited
                 db.close()
@@ -147,6 +160,15 @@ def _warn_of_lost_changes(bind: str, holder: str) -> None:
         holder,
         bind,
     )
+
+
+def _in_stream(frame: FrameType | None) -> bool:
+    """Return whether a frame runs within Flask's ``stream_with_context()``: then the
+    view has returned.
+    """
+    while frame is not None and frame.f_globals.get("__name__") != "flask.helpers":
+        frame = frame.f_back
+    return frame is not None
 
 
 def pools_of(app: Flask) -> Pools:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import re
 import textwrap
@@ -125,6 +126,22 @@ def test_requests_page_does_what_it_says(bank: flask.Flask) -> None:
     names["nightly"](bank)
     assert balances(bank) == (81, 61)
     assert names["count"](bank) == 2
+
+
+def test_documented_stream_is_a_503_where_the_pool_is_full(bank: flask.Flask) -> None:
+    run("docs/requests.rst", {"app": bank})
+    client, pool = bank.test_client(), bank.extensions["mysqlpool"]["default"]
+    for _ in range(2):
+        with contextlib.ExitStack() as held:
+            for _ in range(4):
+                held.enter_context(pool.connection())
+            refused = client.get("/export")
+            assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
+        streamed = client.get("/export")
+        assert next(streamed.iter_encoded()) == b"1,Ada\n"
+        assert pool.stats().in_use == 1
+        streamed.close()  # by a client that has enough
+        assert pool.stats().in_use == 0
 
 
 def test_requests_page_has_a_page_for_503(bank: flask.Flask) -> None:

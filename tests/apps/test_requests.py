@@ -20,6 +20,7 @@ from flask import stream_with_context
 from flask_mysqlpool import get_db
 from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import NotInitializedError
+from flask_mysqlpool import PoolTimeout
 from flask_mysqlpool import StaleConnectionError
 from flask_mysqlpool import transaction
 
@@ -329,6 +330,36 @@ def test_stream_of_a_view_that_had_a_connection(site: Flask) -> None:
 
     assert site.test_client().get("/").text == "((1,),) of 1"
     assert in_use(site) == 0
+
+
+def test_stream_without_a_connection_is_logged(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It cannot be answered with 503 any more."""
+    site = make_app(max_size=1, timeout=0)
+
+    @site.get("/export")
+    def export() -> flask.Response:
+        def parts() -> Iterator[str]:
+            get_db()
+            yield "part"
+
+        return flask.Response(stream_with_context(parts()))
+
+    @site.get("/view")
+    def view() -> str:
+        get_db()
+        return "part"
+
+    with pool_of(site).connection():
+        assert site.test_client().get("/view").status_code == 503
+        streams = [each for each in caplog.messages if "streamed" in each]
+        assert not streams
+        with pytest.raises(PoolTimeout):
+            site.test_client().get("/export")
+    (message,) = (each for each in caplog.messages if "streamed" in each)
+    assert message.startswith("GET export: ")
+    assert "pool.connection()" in message
 
 
 @pytest.mark.parametrize("fails", [False, True])
