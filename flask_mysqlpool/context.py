@@ -89,12 +89,10 @@ def get_db(bind: str = "default") -> PooledConnection:
     with lent.locks.get(bind) or lent.locks.setdefault(bind, threading.RLock()):
         db = lent.by_bind.get(bind)
         if db is None or db.returned:  # no other thread was faster
-            holder = holder_name()
             try:
-                db = pool.connection(holder=holder, stack=stack)
+                db = pool.connection(holder=holder_name(), stack=stack)
             except PoolError:
-                if _in_stream(sys._getframe(1)):
-                    logger.error(_STREAM_BROKEN_OFF, holder, bind)
+                _note_refusal(bind)
                 raise
             lent.by_bind[bind] = db
             if lent.ended:  # by another thread, while this one waited
@@ -162,13 +160,15 @@ def _warn_of_lost_changes(bind: str, holder: str) -> None:
     )
 
 
-def _in_stream(frame: FrameType | None) -> bool:
-    """Return whether a frame runs within Flask's ``stream_with_context()``: then the
-    view has returned.
+def _note_refusal(bind: str) -> None:
+    """Log that there is no connection, if the caller runs within Flask's
+    ``stream_with_context()``: the view has returned then.
     """
+    frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_globals.get("__name__") != "flask.helpers":
         frame = frame.f_back
-    return frame is not None
+    if frame is not None:
+        logger.error(_STREAM_BROKEN_OFF, holder_name(), bind)
 
 
 def pools_of(app: Flask) -> Pools:

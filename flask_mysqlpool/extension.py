@@ -21,7 +21,6 @@ from .control.commands import answer
 from .control.runtime_dir import runtime_folder
 from .control.server import Control
 from .errors import PoolError
-from .pool.housekeeper import housekeeper
 from .pool.pool import Pool
 from .pool.pools import Pools
 
@@ -60,7 +59,7 @@ class MySQLPool:
         control = Control(folder, pools, answer)
         for pool in pools.values():
             pool.name_holder = holder_name
-            pool.on_first_use.extend([housekeeper.watch, control.publish])
+            pool.on_first_use.append(control.publish)
         app.extensions[EXTENSION] = pools
         _return_at_teardown(app)
         app.error_handler_spec[None][None].setdefault(PoolError, _unavailable)

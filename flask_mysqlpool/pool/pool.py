@@ -31,6 +31,7 @@ from .checkout import Checkout
 from .circuit_breaker import CircuitBreaker
 from .entry import ExpiryPolicy
 from .first_use import FirstUse
+from .housekeeper import housekeeper
 from .leaks import holder_of
 from .maintenance import Maintenance
 from .pooled_connection import PooledConnection
@@ -92,6 +93,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._pid = getpid()
         self._forked: dict[int, threading.Lock] = {}
         self._first_use = FirstUse(self)
+        self._first_use.hooks.append(housekeeper.watch)
         self._breaker = CircuitBreaker()
         policy = ExpiryPolicy(settings)
         self._slots = Slots(name, settings, policy)
@@ -113,6 +115,28 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._timeout = settings.timeout
         super().__init__(creator=pymysql, maxconnections=settings.max_size, ping=0)
         _pools.add(self)
+
+    @classmethod
+    def from_url(cls, url: str, name: str = "default", **settings: t.Any) -> Pool:
+        """Build a pool without an app, for a script or a worker.
+
+        It looks after itself like that of an app, and closes at the end of a ``with``
+        block or of the process.
+
+        :param url: as the setting ``MYSQLPOOL_URL``.
+        :param name: for messages.
+        :param settings: others, by their names in small letters: ``max_size=4``.
+        :raise ConfigError: a setting is unknown or its value wrong.
+        """
+        config = {f"MYSQLPOOL_{key.upper()}": value for key, value in settings.items()}
+        config["MYSQLPOOL_URL"] = url
+        return cls(Settings.from_config(config)["default"], name)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         self.after_fork()

@@ -126,6 +126,7 @@ def test_requests_page_does_what_it_says(bank: flask.Flask) -> None:
     names["nightly"](bank)
     assert balances(bank) == (81, 61)
     assert names["count"](bank) == 2
+    assert names["total"](bank.config["MYSQLPOOL_URL"]) == 81 + 61
 
 
 def test_documented_stream_is_a_503_where_the_pool_is_full(bank: flask.Flask) -> None:

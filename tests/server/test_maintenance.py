@@ -285,7 +285,6 @@ def test_thousand_pools_leave_no_thread_and_no_descriptor(mysql_url: str) -> Non
 
     def once() -> None:
         pool = Pool(settings)
-        pool.on_first_use.append(housekeeper.watch)
         pool.connection().close()
         pool.close()
 

@@ -96,8 +96,11 @@ class FakeConnector:
 
 
 def fake_pool(**settings: t.Any) -> Pool:
-    """Return a pool of fake sessions; its connector is ``pool._checkout.connector``."""
+    """Return a pool of fake sessions, which no housekeeper looks after; its connector
+    is ``pool._checkout.connector``.
+    """
     pool = Pool(settings_for(URL, **{"timeout": 0.3, "autocommit": True, **settings}))
+    pool.on_first_use.clear()
     pool._checkout.connector = FakeConnector()
     return pool
 

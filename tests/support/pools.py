@@ -10,7 +10,6 @@ import pytest
 
 from flask_mysqlpool import Pool
 from flask_mysqlpool.config.settings import Settings
-from flask_mysqlpool.pool.housekeeper import housekeeper
 
 MakePool = Callable[..., Pool]
 
@@ -27,7 +26,6 @@ def make_pool(mysql_url: str) -> Iterator[MakePool]:
 
     def make(url: str = mysql_url, /, **settings: t.Any) -> Pool:
         pool = Pool(settings_for(url, **{"ssl_disabled": True, **settings}))
-        pool.on_first_use.append(housekeeper.watch)
         pools.append(pool)
         return pool
 

@@ -128,6 +128,7 @@ class Simulation:
             )
         )
         self.pool._checkout.connector = self.server
+        self.pool.on_first_use.clear()  # a worker is the housekeeper
         self.pool.on_need = self._note_need
         self.server.answer = 0
         self.watch = Watch(self.pool, self.scheduler, self.server)
