@@ -20,6 +20,9 @@ from ..config.settings import Settings
 from ..driver.session import Session
 from ..driver.wire import refused_by_server
 from ..errors import PoolTimeout
+from .checkout_log import logger as checkout_log
+from .checkout_log import note_returned
+from .checkout_log import note_wait
 from .circuit_breaker import CircuitBreaker
 from .circuit_breaker import Probe
 from .entry import ExpiryPolicy
@@ -138,7 +141,11 @@ class Checkout:
         except Exception as error:
             with contextlib.suppress(Exception):  # of a handler of the log
                 logger.warning("pool %r: a reset failed: %s", slots.name, error)
-        if reason := slots.put_back(entry, checkout_id, monotonic(), reason):
+        now = monotonic()
+        if checkout_log.level:
+            with contextlib.suppress(Exception):  # of a handler of the log
+                note_returned(slots.name, entry, now)
+        if reason := slots.put_back(entry, checkout_id, now, reason):
             if at_rest:
                 self.close(entry, reason)
             else:  # whose exchange is under way closes it
@@ -221,6 +228,8 @@ class Checkout:
         return reservation
 
     def _wait(self, waiter: Waiter, end: float) -> Grant:
+        if checkout_log.level:
+            note_wait(self._slots.name, waiter.request)
         waiter.wait(end - monotonic())
         grant = self._slots.leave(waiter, monotonic())
         if isinstance(grant, Exception):

@@ -28,6 +28,8 @@ from ..stats.holders import Holder
 from ..stats.holders import StackEntry
 from ..stats.readings import PoolStats
 from .checkout import Checkout
+from .checkout_log import logged
+from .checkout_log import logger as checkout_log
 from .circuit_breaker import CircuitBreaker
 from .entry import ExpiryPolicy
 from .first_use import FirstUse
@@ -181,14 +183,14 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             holder = "" if self.name_holder is None else self.name_holder()
         elif type(holder) is not str:
             raise TypeError(f"holder must be a str, not {holder!r}")
-        grant = None
+        grant: t.Any = None
         started = monotonic()
         try:
             grant = self._take(started, holder, _here.thread, stack)
-            if type(grant) is PooledConnection:
-                if self._lendable_at_once(grant.entry, started):  # type: ignore[arg-type]  # it has one
-                    return grant
-            return self._checkout.acquire(grant, timeout)
+            entry = grant.entry if type(grant) is PooledConnection else None
+            if entry is None or not self._lendable_at_once(entry, started):
+                grant = self._checkout.acquire(grant, timeout)
+            return logged(self.name, grant) if checkout_log.level else grant
         except BaseException:
             self._checkout.return_unused(grant, monotonic())
             raise
