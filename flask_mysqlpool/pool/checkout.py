@@ -301,7 +301,7 @@ class Checkout:
 
     def _timed_out(self, cause: Exception | None, limit: float) -> PoolTimeout:
         if cause is None:
-            what = f"no connection within {limit:g} s"
+            what = f"no connection within {limit:g} s" if limit else "none is free"
         elif refused_by_server(cause):
             what = f"no connection within {limit:g} s: the server is full: {cause}"
         else:

@@ -76,6 +76,8 @@ class PooledConnection(SessionAttributes):
         self._transaction: Transaction | None = None
 
     def __enter__(self) -> PooledConnection:
+        if self.entry is None:
+            raise self.stale_error()
         return self
 
     def __exit__(self, *exc_info: object) -> None:

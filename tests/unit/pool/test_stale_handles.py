@@ -199,3 +199,11 @@ def test_returned_handle_is_stale_not_busy_while_its_lock_is_taken(
     with pytest.raises(StaleConnectionError):
         use(takeover.stale)
     takeover.check()
+
+
+def test_block_of_a_returned_handle_does_not_begin() -> None:
+    db = fake_pool(max_size=1).connection()
+    db.close()
+    with pytest.raises(StaleConnectionError):
+        with db:
+            pytest.fail("the block has begun")
