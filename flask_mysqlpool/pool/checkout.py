@@ -247,7 +247,7 @@ class Checkout:
         except err.OperationalError as error:
             if not server_full(error):
                 raise
-            return error
+            return error.with_traceback(None)  # it would keep the handle
         return self._slots.fill(reservation, entry, request, monotonic())
 
     def _wait_for_room(

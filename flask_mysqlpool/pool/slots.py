@@ -200,15 +200,13 @@ class Slots:
                 self._idle.settling.append(entry)
             else:
                 self._idle.append(entry)
-        if self._waiters:
-            self._wake_next(now)
+        self._wake_next(now)
         return reason
 
     def _queue_or_reserve(self, now: float, request: Request) -> t.Any:
         if self.closed:
             raise self._closed_error()
-        if self._waiters:
-            self._wake_next(now)  # where an interrupt kept somebody from doing so
+        self._wake_next(now)  # where an interrupt kept somebody from doing so
         if not self._waiters and self._has_room():
             return self._grant(request, now)
         self.counters.note_queued(now)
@@ -220,10 +218,12 @@ class Slots:
         return waiter
 
     def _wake_next(self, now: float) -> None:
-        while self._waiters and self._has_room():
+        while self._waiters:
             waiter = self._waiters.first()
             if waiter is not None:  # else its caller dropped it
                 if waiter.grant is None:  # else an interrupt came before the last line
+                    if not self._has_room():
+                        return
                     waiter.grant = self._grant(waiter.request, now)
                 waiter.wake()
             self._waiters.popleft()

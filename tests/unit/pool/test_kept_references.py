@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
 
 import pytest
 from pymysql import err
@@ -86,3 +87,28 @@ def test_finalizer_that_was_interrupted_blocks_nobody(
     with pool.connection(timeout=0):
         pass
     assert pool.stats().closed == {"lost": 1}
+
+
+def test_handle_lent_after_a_full_server_goes_when_it_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server's error would keep the frames of the checkout in a cycle."""
+    pool = fake_pool(max_size=1)
+    connector = connector_of(pool)
+    real_open = connector.open
+    answers: list[Exception] = [err.OperationalError(1040, "Too many connections")]
+
+    def open_at_second_try(deadline: float) -> object:
+        if answers:
+            raise answers.pop()
+        return real_open(deadline)
+
+    monkeypatch.setattr(connector, "open", open_at_second_try)
+    db = pool.connection(timeout=20)
+    gc.disable()
+    try:
+        dropped = weakref.ref(db)
+        del db
+        assert dropped() is None
+    finally:
+        gc.enable()
