@@ -14,7 +14,7 @@ copyright = "the flask_mysqlpool maintainers"
 pyproject = (DOCS.parent / "pyproject.toml").read_text()
 release = version = re.findall('(?m)^version = "(.*)"', pyproject)[0]
 
-extensions = ["sphinx.ext.autodoc", "settings_directive"]
+extensions = ["sphinx.ext.autodoc", "peer_directive", "settings_directive"]
 html_theme = "furo"
 html_title = f"flask_mysqlpool {release}"
 exclude_patterns = ["_build", "captured"]

@@ -6,13 +6,13 @@ A key wins over the same setting in a URL. A bind wins over the plain keys.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing as t
 from collections.abc import Callable
 from collections.abc import Mapping
 
 from ..errors import ConfigError
 from .converters import ConversionError
+from .hints import hint
 from .url import url_parts
 
 if t.TYPE_CHECKING:
@@ -144,7 +144,9 @@ class _Layer:
     def _set(self, name: str, value: t.Any, key: _Key) -> None:
         field = self._fields.get(name)
         if field is None or name == "url":
-            raise ConfigError(f"{key(name)} is not a setting{self._hint(name, key)}")
+            known = [each for each in self._fields if each != "url" or key is self._key]
+            known += ["binds"] * (not self._bind)
+            raise ConfigError(f"{key(name)} is not a setting{hint(name, known, key)}")
         if self._bind and field.metadata.get("app_wide"):
             raise ConfigError(
                 f"{key(name)} is one setting for all binds: use {_plain_key(name)}"
@@ -157,13 +159,6 @@ class _Layer:
             shown = "" if field.metadata.get("secret") else f", not {value!r}"
             raise ConfigError(f"{key(name)} must be {error}{shown}") from None
         self._keys[name] = key(name)
-
-    def _hint(self, name: str, key: _Key) -> str:
-        """Return the nearest setting as a question, or nothing."""
-        known = [*self._fields, "binds"] if key is _plain_key else [*self._fields]
-        known = [other for other in known if other != name]
-        nearest = difflib.get_close_matches(str(name).lower(), known, n=1)
-        return f"; did you mean {key(nearest[0])}?" if nearest else ""
 
     def _value(self, name: str) -> t.Any:
         return self._values.get(name, self._fields[name].default)
