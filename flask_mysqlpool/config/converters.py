@@ -3,13 +3,17 @@
 Values come as Python objects, or as text and JSON through
 :meth:`flask.Config.from_prefixed_env`. A value is converted if nothing is lost by it,
 and refused otherwise. It is never adjusted. The text of an error completes the sentence
-"MYSQLPOOL_X must be …" and never contains the value, which may be a secret.
+"MYSQLPOOL_X must be …". It never contains a text, which may be a secret in the wrong
+place; only a number where a number is wanted.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import math
 import os.path
+import re
 import ssl
 import typing as t
 from collections.abc import Callable
@@ -21,18 +25,74 @@ from pymysql.charset import charset_by_name
 
 Convert = Callable[[t.Any], t.Any]
 
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+DECIMAL = re.compile(r"[0-9.]+([eE][-+]?[0-9]+)?")  # float() takes more: "1_0", "٣"
+
 
 class ConversionError(Exception):
     """A value cannot be converted. The text says which values can."""
 
 
 def text(value: t.Any) -> str:
-    """Convert to text. A whole number is text too: JSON reads ``12345`` as a number."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    raise ConversionError("text (in an environment variable within double quotes)")
+    """Convert to text. A number is refused: JSON reads ``-0`` and ``1e5`` as numbers,
+    and what was written is lost.
+    """
+    if not isinstance(value, str):
+        raise ConversionError("text (in an environment variable within double quotes)")
+    if "\0" in value:
+        raise ConversionError("text without a NUL character")
+    if re.search("[\ud800-\udfff]", value):  # from bytes that are not UTF-8
+        raise ConversionError("text in UTF-8")
+    return value
+
+
+def name_or_nothing(value: t.Any) -> str:
+    name = text(value)
+    if CONTROL_CHARACTERS.search(name):
+        raise ConversionError("text without control characters, such as line ends")
+    if "://" in name:
+        raise ConversionError("a name; a URL is for MYSQLPOOL_URL")
+    return name
+
+
+def name(value: t.Any) -> str:
+    given = name_or_nothing(value)
+    if not given:
+        raise ConversionError("text that is not empty; remove the key to leave it out")
+    return given
+
+
+def identifier(value: t.Any) -> str:
+    given = name(value)
+    if not re.fullmatch("[0-9A-Za-z_]+", given):
+        raise ConversionError("a name of letters, digits and underscores")
+    return given
+
+
+def host(value: t.Any) -> str:
+    """Convert to the name or address of one host."""
+    given = name(value)
+    if "," in given:
+        raise ConversionError("one host: a list of several is not supported")
+    if given.startswith("/"):
+        raise ConversionError("a host; a socket's path is for MYSQLPOOL_UNIX_SOCKET")
+    if not _is_host(given):
+        raise ConversionError(
+            "a host name, or an IP address without brackets; a port is for"
+            " MYSQLPOOL_PORT"
+        )
+    return given
+
+
+def _is_host(given: str) -> bool:
+    try:
+        if ":" in given:
+            ipaddress.IPv6Address(given)
+            return True
+        given.encode("idna")  # as the look-up does: each label has its limits
+    except ValueError:
+        return False
+    return not re.search(r"[\s/@?#%\[\]\\]", given)
 
 
 def key_text(value: t.Any) -> str | bytes:
@@ -53,27 +113,32 @@ def flag(value: t.Any) -> bool:
         return False
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
-    raise ConversionError("true or false")
+    raise ConversionError(f"true or false{_not(value)}")
 
 
 def flag_or_none(value: t.Any) -> bool | None:
     return None if value is None else flag(value)
 
 
-def whole(low: int, high: int | None = None) -> Convert:
-    wanted = f"a whole number of at least {low}"
-    if high is not None:
-        wanted = f"a whole number from {low} to {high}"
+def _not(value: t.Any) -> str:
+    """Return the end of an error: the value, where it is a number and not too long."""
+    numeric = value is None or isinstance(value, (bool, int, float))
+    if numeric and not (isinstance(value, int) and abs(value) > 10**20):
+        return f", not {value!r}"
+    return ""
+
+
+def whole(low: int, high: int = 2**31 - 1) -> Convert:
+    wanted = f"a whole number from {low} to {high}"
 
     def convert(value: t.Any) -> int:
-        try:
-            number = int(value) if isinstance(value, (str, int)) else None
-        except ValueError:
-            number = None
-        if number is None or isinstance(value, bool) or number < low:
-            raise ConversionError(wanted)
-        if high is not None and number > high:
-            raise ConversionError(wanted)
+        number = None
+        if isinstance(value, int) and not isinstance(value, bool):
+            number = int(value)
+        elif isinstance(value, str) and re.fullmatch("-?[0-9]{1,20}", value):
+            number = int(value)
+        if number is None or not low <= number <= high:
+            raise ConversionError(f"{wanted}{_not(value)}")
         return number
 
     return convert
@@ -86,14 +151,14 @@ def seconds(*, above: bool = False) -> Convert:
     wanted = f"a number of seconds {'above' if above else 'from'} 0 to {A_YEAR}"
 
     def convert(value: t.Any) -> float:
-        try:
-            number = float(value) if isinstance(value, (str, int, float)) else math.nan
-        except (ValueError, OverflowError):
-            number = math.nan
-        if isinstance(value, bool) or not 0 <= number <= A_YEAR:  # false for NaN
-            raise ConversionError(wanted)
-        if above and number == 0:
-            raise ConversionError(wanted)
+        number = math.nan
+        with contextlib.suppress(ValueError, OverflowError):
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                number = float(value)
+            elif isinstance(value, str) and DECIMAL.fullmatch(value):
+                number = float(value)
+        if not 0 <= number <= A_YEAR or (above and number == 0):  # false for NaN
+            raise ConversionError(f"{wanted}{_not(value)}")
         return number
 
     return convert
@@ -101,17 +166,24 @@ def seconds(*, above: bool = False) -> Convert:
 
 def one_of(*choices: str) -> Convert:
     def convert(value: t.Any) -> str:
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             raise ConversionError(f"one of {', '.join(choices)}")
-        return t.cast(str, value)
+        return value
 
     return convert
 
 
+def statement(value: t.Any) -> str:
+    sql = text(value)
+    if not sql.strip():
+        raise ConversionError("an SQL statement; remove the key to run none")
+    return sql
+
+
 def statements(value: t.Any) -> tuple[str, ...]:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        if all(isinstance(item, str) for item in value):
-            return tuple(value)
+        if all(isinstance(item, str) and item.strip() for item in value):
+            return tuple(text(item) for item in value)
     raise ConversionError(
         "a list of SQL statements, such as [\"SET time_zone = '+00:00'\"]"
     )
@@ -123,34 +195,52 @@ def mapping(value: t.Any) -> Mapping[t.Any, t.Any]:
     return value
 
 
+# The only keys that PyMySQL looks at. Another one would be without effect.
+TLS_OPTIONS = (
+    "ca",
+    "capath",
+    "cert",
+    "key",
+    "password",
+    "cipher",
+    "check_hostname",
+    "verify_mode",
+)
+
+
 def tls(value: t.Any) -> ssl.SSLContext | Mapping[str, t.Any]:
     if isinstance(value, ssl.SSLContext):
         return value
-    if isinstance(value, Mapping):
-        return value
-    raise ConversionError("an ssl.SSLContext or a mapping of TLS options")
+    if not isinstance(value, Mapping):
+        raise ConversionError("an ssl.SSLContext or a mapping of TLS options")
+    if not set(value) <= set(TLS_OPTIONS):
+        raise ConversionError(f"a mapping with no keys but {', '.join(TLS_OPTIONS)}")
+    return value
 
 
 def file(value: t.Any) -> str:
-    path = os.fspath(value) if isinstance(value, os.PathLike) else text(value)
-    path = os.path.expanduser(str(path))
+    path = os.path.expanduser(_path(value))
     if not os.path.isfile(path):
         raise ConversionError("the path of a file that exists")
     return path
 
 
 def folder(value: t.Any) -> str:
-    path = os.fspath(value) if isinstance(value, os.PathLike) else text(value)
+    path = _path(value)
     if not os.path.isabs(path):
         raise ConversionError("an absolute path")
-    return str(path)
+    return path
+
+
+def _path(value: t.Any) -> str:
+    return name(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
 def charset(value: t.Any) -> str:
-    name = text(value)
-    if charset_by_name(name) is None:
+    given = identifier(value)
+    if charset_by_name(given) is None:
         raise ConversionError("a character set that PyMySQL knows, such as utf8mb4")
-    return name
+    return given
 
 
 CURSORS = ("Cursor", "DictCursor", "SSCursor", "SSDictCursor")

@@ -1,6 +1,7 @@
 """Reads the settings of all pools from the ``MYSQLPOOL_`` keys of a configuration.
 
-A key wins over the same setting in a URL. A bind wins over the plain keys.
+A key wins over the same setting in a URL. A bind wins over the plain keys. An option
+file counts where nothing else does.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ import dataclasses
 import typing as t
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 
 from ..errors import ConfigError
+from .converters import CONTROL_CHARACTERS
 from .converters import ConversionError
 from .hints import hint
+from .option_file import option_file_settings
 from .url import url_parts
 
 if t.TYPE_CHECKING:
@@ -35,7 +39,8 @@ _TLS_KEYS = (
     "ssl_verify_identity",
 )
 # A bind that sets one of the two does not take the other from the plain keys.
-_ALTERNATIVES = ((_TCP, _UNIX), (_TLS_CONTEXT, {*_TLS_KEYS}))
+_Alternatives = Sequence[tuple[set[str], set[str]]]
+_ALTERNATIVES: _Alternatives = ((_TCP, _UNIX), (_TLS_CONTEXT, {*_TLS_KEYS}))
 
 
 def load_settings(
@@ -48,20 +53,31 @@ def load_settings(
     :raise ConfigError: a key is unknown or its value wrong; the text names it.
     """
     fields = {field.name: field for field in dataclasses.fields(settings_class)}
-    plain = {
-        key.removeprefix(PREFIX).lower(): value
-        for key, value in config.items()
-        if key.startswith(PREFIX)
-    }
-    binds = plain.pop("binds", None)
+    plain = {_plain_name(key): value for key, value in settings_keys(config).items()}
+    binds = _checked_binds(plain.pop("binds", None))
     base = _Layer(fields, _plain_key)
     base.read(plain)
     settings = {"default": settings_class(**base.checked_values())}
-    for name, values in _checked_binds(binds).items():
+    for name, values in binds.items():
         bind = _Layer(fields, _key_in_bind(name), bind=True)
         bind.read(values)
         settings[name] = settings_class(**bind.over(base).checked_values())
     return settings
+
+
+def settings_keys(config: Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return a copy of the part of a configuration that is ours."""
+    return {
+        key: _copied(value)
+        for key, value in config.items()
+        if isinstance(key, str) and key.startswith(PREFIX)
+    }
+
+
+def _copied(value: t.Any) -> t.Any:
+    if isinstance(value, Mapping):
+        return {key: _copied(each) for key, each in value.items()}
+    return [*value] if isinstance(value, list) else value
 
 
 class _Layer:
@@ -93,10 +109,10 @@ class _Layer:
                 " servers: keep host and port, or the socket"
             )
 
-    def over(self, base: _Layer) -> _Layer:
+    def over(self, base: _Layer, alternatives: _Alternatives = _ALTERNATIVES) -> _Layer:
         """Return this layer, with what it does not set taken from ``base``."""
         dropped = set[str]()
-        for one, other in _ALTERNATIVES:
+        for one, other in alternatives:
             if one & self._values.keys():
                 dropped |= other
             if other & self._values.keys():
@@ -111,10 +127,30 @@ class _Layer:
         return merged
 
     def checked_values(self) -> dict[str, t.Any]:
-        """Return the values that are set.
+        """Return the values that are set, also in the option file.
 
         :raise ConfigError: two of them contradict each other.
         """
+        return self._over_option_file()._checked_values()
+
+    def _over_option_file(self) -> _Layer:
+        path = self._value("read_default_file")
+        group = self._value("read_default_group")
+        key = self._key_of("read_default_file")
+        if not path:
+            if group:
+                raise ConfigError(f"{self._key_of('read_default_group')} needs {key}")
+            return self
+        file = _Layer(self._fields, lambda name: f"{name} in the file of {key}")
+        for name, value in option_file_settings(path, group or "client", key).items():
+            file._set(name, value, file._key)
+        merged = self.over(file, [(_TCP, _UNIX)])
+        ours, its = self._values.get("ssl"), file._values.get("ssl")
+        if isinstance(ours, Mapping) and isinstance(its, Mapping):
+            merged._values["ssl"] = {**its, **ours}
+        return merged
+
+    def _checked_values(self) -> dict[str, t.Any]:
         min_size, max_size = self._value("min_size"), self._value("max_size")
         if min_size > max_size:
             raise ConfigError(
@@ -138,14 +174,25 @@ class _Layer:
 
     def _read_url(self, url: t.Any) -> None:
         key = self._key("url")
-        for name, value in url_parts(url, key).items():
+        parts, options = url_parts(url, key)
+        for name, value in parts.items():
+            self._set(name, value, lambda name: f"{name} in {key}")
+        known = [name for name in self._fields if name != "url"]
+        for number, (name, value) in enumerate(options, 1):
+            if name not in known:  # it is perhaps part of a password: not shown
+                raise ConfigError(
+                    f"parameter {number} of {key} is not a setting"
+                    f"{hint(name, known, str)}"
+                )
+            if name in parts:
+                raise ConfigError(f"{key} gives {name} twice: keep one of them")
+            parts[name] = value
             self._set(name, value, lambda name: f"{name} in {key}")
 
     def _set(self, name: str, value: t.Any, key: _Key) -> None:
         field = self._fields.get(name)
         if field is None or name == "url":
-            known = [each for each in self._fields if each != "url" or key is self._key]
-            known += ["binds"] * (not self._bind)
+            known = [*self._fields] if self._bind else [*self._fields, "binds"]
             raise ConfigError(f"{key(name)} is not a setting{hint(name, known, key)}")
         if self._bind and field.metadata.get("app_wide"):
             raise ConfigError(
@@ -156,8 +203,7 @@ class _Layer:
         try:
             self._values[name] = field.metadata["convert"](value)
         except ConversionError as error:
-            shown = "" if field.metadata.get("secret") else f", not {value!r}"
-            raise ConfigError(f"{key(name)} must be {error}{shown}") from None
+            raise ConfigError(f"{key(name)} must be {error}") from None
         self._keys[name] = key(name)
 
     def _value(self, name: str) -> t.Any:
@@ -169,6 +215,12 @@ class _Layer:
 
 def _plain_key(name: str) -> str:
     return f"{PREFIX}{name.upper()}"
+
+
+def _plain_name(key: str) -> str:
+    if key != key.upper():  # else two keys could set the same
+        raise ConfigError(f"{key} is not a setting; did you mean {key.upper()}?")
+    return key.removeprefix(PREFIX).lower()
 
 
 def _key_in_bind(bind: str) -> _Key:
@@ -186,6 +238,8 @@ def _checked_binds(binds: t.Any) -> Mapping[str, Mapping[str, t.Any]]:
     for name, values in binds.items():
         if not isinstance(name, str) or not name:
             raise ConfigError(f"{PREFIX}BINDS has a bind whose name is not text")
+        if CONTROL_CHARACTERS.search(name):
+            raise ConfigError(f"{PREFIX}BINDS has a name with a control character")
         if name == "default":
             raise ConfigError(
                 f'{PREFIX}BINDS must not hold "default": that bind is made of the'

@@ -20,9 +20,7 @@ def _setting(
     convert: converters.Convert, default: t.Any, doc: str, **flags: bool
 ) -> t.Any:
     metadata = {"convert": convert, "doc": doc, **flags}
-    return dataclasses.field(
-        default=default, metadata=metadata, repr=not flags.get("secret", False)
-    )
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def _driver(convert: converters.Convert, doc: str, **flags: bool) -> t.Any:
@@ -30,7 +28,7 @@ def _driver(convert: converters.Convert, doc: str, **flags: bool) -> t.Any:
     return _setting(convert, None, doc, driver=True, **flags)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
     """The settings of one pool.
 
@@ -46,18 +44,18 @@ class Settings:
         " setting with a key of its own wins over its part of the URL.",
         secret=True,
     )
-    host: str | None = _driver(converters.text, "Host name or address of the server.")
+    host: str | None = _driver(converters.host, "Host name or address of the server.")
     port: int | None = _driver(converters.whole(1, 65535), "TCP port of the server.")
-    user: str | None = _driver(converters.text, "User name.")
+    user: str | None = _driver(converters.name, "User name.")
     password: str | Callable[[], str] | None = _driver(
         converters.secret,
         "Password, or a callable without parameters that is asked for it at each"
         " connect (for credentials that rotate).",
         secret=True,
     )
-    database: str | None = _driver(converters.text, "Database to use.")
+    database: str | None = _driver(converters.name_or_nothing, "Database to use.")
     unix_socket: str | None = _driver(
-        converters.text, "Unix socket of the server, instead of host and port."
+        converters.name, "Unix socket of the server, instead of host and port."
     )
 
     min_size: int = _setting(
@@ -111,6 +109,7 @@ class Settings:
         (),
         "SQL statements that set up each session. They run on connect and again after"
         " a reset.",
+        secret=True,
     )
     leak_after: float = _setting(
         converters.seconds(),
@@ -136,14 +135,18 @@ class Settings:
     charset: str | None = _driver(
         converters.charset, "Character set of the connection."
     )
-    collation: str | None = _driver(converters.text, "Collation of the connection.")
+    collation: str | None = _driver(
+        converters.identifier, "Collation of the connection."
+    )
     sql_mode: str | None = _driver(converters.text, "``sql_mode`` of the session.")
     cursorclass: type[Cursor] | None = _driver(
         converters.cursor_class,
         'Class of the cursors: a class, or a name such as ``"DictCursor"``.',
     )
     init_command: str | None = _driver(
-        converters.text, "SQL statement that runs on connect and again after a reset."
+        converters.statement,
+        "SQL statement that runs on connect and again after a reset.",
+        secret=True,
     )
     connect_timeout: float = _setting(
         converters.seconds(above=True),
@@ -185,17 +188,20 @@ class Settings:
         converters.key_text,
         "The server's public key, for ``sha256_password`` without TLS.",
     )
-    read_default_file: str | None = _driver(
-        converters.file, "Option file (``my.cnf``), read for what is not set here."
+    read_default_file: str | None = _setting(
+        converters.file,
+        None,
+        "Option file (``my.cnf``), read once for what is not set here; the password is"
+        " read again at each connect.",
     )
-    read_default_group: str | None = _driver(
-        converters.text, "Group of the option file. PyMySQL reads ``client``."
+    read_default_group: str | None = _setting(
+        converters.name, None, "Group of the option file. ``None``: ``client``."
     )
     bind_address: str | None = _driver(
-        converters.text, "Local address to connect from."
+        converters.name, "Local address to connect from."
     )
     program_name: str | None = _driver(
-        converters.text,
+        converters.name,
         "Name that the server shows among the connection's attributes. By default the"
         " app's name and the process: ``shop:4711``.",
     )
@@ -216,6 +222,10 @@ class Settings:
         converters.mapping,
         "Classes that handle authentication plugins, by plugin name.",
     )
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={value!r}" for name, value in self.masked().items())
+        return f"{type(self).__name__}({shown})"
 
     @classmethod
     def from_config(cls, config: Mapping[str, t.Any]) -> dict[str, Settings]:
@@ -249,7 +259,7 @@ class Settings:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None:
-                secret = field.metadata.get("secret")
+                secret = field.metadata.get("secret") and value != field.default
                 shown[field.name] = MASK if secret else _plain(value)
         return shown
 

@@ -49,6 +49,10 @@ def test_name_of_another_pool_leads_to_ours(key: str, ours: str) -> None:
     bind = {key.lower(): 1}
     said = refusal({"MYSQLPOOL_URL": "mysql://h", "MYSQLPOOL_BINDS": {"b": bind}})
     assert said.endswith(f'did you mean MYSQLPOOL_BINDS["b"]["{ours.lower()}"]?')
+    said = refusal({"MYSQLPOOL_URL": f"mysql://h?timeout=1&{key.lower()}=1"})
+    if ours != "URL":
+        assert said.startswith("parameter 2 of MYSQLPOOL_URL is not a setting; did")
+        assert said.endswith(f"did you mean {ours.lower()}?")
 
 
 @pytest.mark.parametrize(

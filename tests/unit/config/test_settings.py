@@ -34,6 +34,8 @@ EXCLUDED = {
     "defer_connect": "the pool's own business",
     "named_pipe": "PyMySQL does not support it",
     "passwd": "the old name of password",
+    "read_default_file": "we read it, once",
+    "read_default_group": "the same",
 }
 
 
@@ -58,24 +60,24 @@ def refusal(config: dict[str, t.Any]) -> str:
 @pytest.mark.parametrize(
     ("key", "value", "text"),
     [
-        ("MAX_SIZE", 0, "a whole number of at least 1, not 0"),
-        ("MAX_SIZE", -1, "a whole number of at least 1, not -1"),
-        ("MAX_SIZE", "many", "a whole number of at least 1, not 'many'"),
-        ("MAX_SIZE", "", "a whole number of at least 1, not ''"),
-        ("MAX_SIZE", None, "a whole number of at least 1, not None"),
-        ("MAX_SIZE", True, "a whole number of at least 1, not True"),
-        ("MAX_SIZE", 10.0, "a whole number of at least 1, not 10.0"),
+        ("MAX_SIZE", 0, "a whole number from 1 to 2147483647, not 0"),
+        ("MAX_SIZE", -1, "a whole number from 1 to 2147483647, not -1"),
+        ("MAX_SIZE", "many", "a whole number from 1 to 2147483647"),
+        ("MAX_SIZE", "", "a whole number from 1 to 2147483647"),
+        ("MAX_SIZE", None, "a whole number from 1 to 2147483647, not None"),
+        ("MAX_SIZE", True, "a whole number from 1 to 2147483647, not True"),
+        ("MAX_SIZE", 10.0, "a whole number from 1 to 2147483647, not 10.0"),
         ("MIN_SIZE", 11, "is 11, which is more than MYSQLPOOL_MAX_SIZE, 10"),
-        ("MIN_SIZE", -1, "a whole number of at least 0, not -1"),
-        ("MAX_WAITING", "1.5", "a whole number of at least 0, not '1.5'"),
-        ("MAX_USAGE", [1], "a whole number of at least 0, not [1]"),
+        ("MIN_SIZE", -1, "a whole number from 0 to 2147483647, not -1"),
+        ("MAX_WAITING", "1.5", "a whole number from 0 to 2147483647"),
+        ("MAX_USAGE", [1], "a whole number from 0 to 2147483647"),
         ("TIMEOUT", -1, "a number of seconds from 0 to 31536000, not -1"),
-        ("TIMEOUT", "soon", "a number of seconds from 0 to 31536000, not 'soon'"),
+        ("TIMEOUT", "soon", "a number of seconds from 0 to 31536000"),
         ("TIMEOUT", True, "a number of seconds from 0 to 31536000, not True"),
         ("TIMEOUT", None, "a number of seconds from 0 to 31536000, not None"),
-        ("TIMEOUT", "nan", "a number of seconds from 0 to 31536000, not 'nan'"),
+        ("TIMEOUT", "nan", "a number of seconds from 0 to 31536000"),
         ("TIMEOUT", float("inf"), "a number of seconds from 0 to 31536000, not inf"),
-        ("TIMEOUT", 10**400, "a number of seconds from 0 to 31536000, not 1000"),
+        ("TIMEOUT", 10**400, "a number of seconds from 0 to 31536000"),
         ("MAX_LIFETIME", 1e10, "a number of seconds from 0 to 31536000, not 1"),
         ("CONNECT_TIMEOUT", 0, "a number of seconds above 0 to 31536000, not 0"),
         ("CONNECT_TIMEOUT", 1e9, "a number of seconds above 0 to 31536000, not 1"),
@@ -86,16 +88,16 @@ def refusal(config: dict[str, t.Any]) -> str:
         ("CURSORCLASS", "TuppleCursor", "one of Cursor, DictCursor, SSCursor"),
         ("CURSORCLASS", dict, "a subclass of pymysql.cursors.Cursor"),
         ("CURSORCLASS", "", "a subclass of pymysql.cursors.Cursor"),
-        ("RESET", "always", "one of auto, session, rollback, not 'always'"),
+        ("RESET", "always", "one of auto, session, rollback"),
         ("SETSESSION", "SET x = 1", "a list of SQL statements"),
         ("SETSESSION", [1], "a list of SQL statements"),
         ("CHARSET", "klingon", "a character set that PyMySQL knows"),
-        ("AUTOCOMMIT", "perhaps", "true or false, not 'perhaps'"),
+        ("AUTOCOMMIT", "perhaps", "true or false"),
         ("SSL_DISABLED", 2, "true or false, not 2"),
         ("SSL_CA", "/no/such/ca.pem", "the path of a file that exists"),
         ("SSL", "yes", "an ssl.SSLContext or a mapping of TLS options"),
-        ("CONV", [], "a mapping, not []"),
-        ("RUNTIME_DIR", "run", "an absolute path, not 'run'"),
+        ("CONV", [], "a mapping"),
+        ("RUNTIME_DIR", "run", "an absolute path"),
         ("RUNTIME_DIR", "/" + 80 * "x", "use a path of at most"),
         ("HOST", ["a"], "text (in an environment variable within double quotes)"),
         ("URL", 5, "text of the form mysql://user:password@host:3306/database"),
@@ -132,7 +134,7 @@ def test_unknown_key_is_refused_with_the_nearest(key: str, text: str) -> None:
     ("bind", "text"),
     [
         (None, '["reports"] must be a mapping of settings, such as'),
-        ({"max_size": 0}, '["reports"]["max_size"] must be a whole number of at'),
+        ({"max_size": 0}, '["reports"]["max_size"] must be a whole number from'),
         ({"MAX_SIZE": 1}, 'not a setting; did you mean MYSQLPOOL_BINDS["reports"]["m'),
         ({"url": "replica"}, '["reports"]["url"] must start with mysql://'),
         ({"url": "mysql://r?max_size=0"}, 'max_size in MYSQLPOOL_BINDS["reports"]["u'),
@@ -175,7 +177,7 @@ def test_contradiction_is_refused(
     assert all(name in said for name in names), said
 
 
-@pytest.mark.parametrize("value", [1e5, True, [MARKER], MARKER.encode()])
+@pytest.mark.parametrize("value", [12345, 1e5, True, [MARKER], MARKER.encode()])
 @pytest.mark.parametrize("key", ["PASSWORD", "SSL_KEY_PASSWORD"])
 def test_wrong_secret_is_refused_without_showing_it(key: str, value: t.Any) -> None:
     said = refusal({"MYSQLPOOL_URL": URL, f"MYSQLPOOL_{key}": value})
@@ -249,7 +251,7 @@ def test_values_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ssl_disabled="0",
         cursorclass="DictCursor",
         setsession=["SET @a = 1", "SET @b = 2"],
-        database=2024,
+        database="2024",
         ssl_ca="~/ca.pem",
         ssl_key=tmp_path / "ca.pem",
     )
@@ -274,7 +276,7 @@ def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "URL": URL,
         "MAX_SIZE": "20",
         "TIMEOUT": "0",
-        "PASSWORD": "12345",
+        "PASSWORD": '"12345"',
         "AUTOCOMMIT": "true",
         "SETSESSION": '["SET @a = 1"]',
         "INIT_COMMAND": "SET @b = 1",
@@ -297,7 +299,7 @@ def test_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pools["archive"].settings.port == 3309
 
 
-@pytest.mark.parametrize("value", ["1e5", "true", "[1]"])
+@pytest.mark.parametrize("value", ["1e5", "true", "[1]", "12345", "-0", " 12345 "])
 def test_password_that_json_would_change_is_refused(
     value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
