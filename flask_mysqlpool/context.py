@@ -190,16 +190,20 @@ def folder_of(app: Flask) -> Path:
 
     :raise NotInitializedError: it has no pools.
     """
-    runtime_dir = pools_of(app)["default"].settings.runtime_dir
+    runtime_dir = next(iter(pools_of(app).values())).settings.runtime_dir
     return runtime_folder(runtime_dir, app.name, app.root_path)
 
 
 def _pool(app: Flask, bind: str) -> Pool:
     pools = pools_of(app)
     if bind not in pools:
+        change = "add it to MYSQLPOOL_BINDS"
+        if bind == "default":
+            change = (
+                f"name one, as in get_db({next(iter(pools))!r}), or set MYSQLPOOL_URL"
+            )
         raise NotInitializedError(
-            f"there is no bind {bind!r}, only {', '.join(map(repr, pools))}: add it to"
-            " MYSQLPOOL_BINDS"
+            f"there is no bind {bind!r}, only {', '.join(map(repr, pools))}: {change}"
         )
     return pools[bind]
 

@@ -50,7 +50,7 @@ class MySQLPool:
                 " init_app(app) once for each app"
             )
         settings = Settings.from_config(app.config)
-        runtime_dir = settings["default"].runtime_dir
+        runtime_dir = next(iter(settings.values())).runtime_dir  # the same in all
         folder = functools.partial(runtime_folder, runtime_dir, app.name, app.root_path)
         folder()  # refuses what is too long
         pools = Pools(

@@ -30,6 +30,8 @@ _Key = Callable[[str], str]  # returns the key of the setting with this name
 
 _TCP = {"host", "port"}
 _UNIX = {"unix_socket"}
+# One of these names a server. An option file may.
+_SERVER = {"url", "host", "unix_socket", "read_default_file"}
 _TLS_CONTEXT = {"ssl"}
 _TLS_KEYS = (
     "ssl_ca",
@@ -57,12 +59,18 @@ def load_settings(
     binds = _checked_binds(plain.pop("binds", None))
     base = _Layer(fields, _plain_key)
     base.read(plain)
-    settings = {"default": settings_class(**base.checked_values())}
+    settings = {}
+    if _names_server(plain) or not binds or not all(map(_names_server, binds.values())):
+        settings["default"] = settings_class(**base.checked_values())
     for name, values in binds.items():
         bind = _Layer(fields, _key_in_bind(name), bind=True)
         bind.read(values)
         settings[name] = settings_class(**bind.over(base).checked_values())
     return settings
+
+
+def _names_server(values: Mapping[str, t.Any]) -> bool:
+    return any(values.get(name) is not None for name in _SERVER)
 
 
 def settings_keys(config: Mapping[str, t.Any]) -> dict[str, t.Any]:
