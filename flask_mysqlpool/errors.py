@@ -4,6 +4,7 @@ that existing ``except`` clauses expect.
 
 from __future__ import annotations
 
+import click
 import pymysql.err
 
 
@@ -11,8 +12,12 @@ class MySQLPoolError(Exception):
     """Base of every error of this package."""
 
 
-class ConfigError(MySQLPoolError, ValueError):
-    """A setting is unknown, wrong, or contradicts another; the text names its key."""
+class ConfigError(MySQLPoolError, click.ClickException, ValueError):
+    """A setting is unknown, wrong, or contradicts another; the text names its key.
+
+    The ``flask`` command prints the text of a ``click.ClickException`` alone, and
+    ends with 1. Elsewhere this is an error like any other.
+    """
 
 
 class NotInitializedError(MySQLPoolError, RuntimeError):

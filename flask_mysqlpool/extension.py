@@ -14,6 +14,8 @@ from werkzeug.exceptions import ServiceUnavailable
 
 from .cli.commands import pool_cli
 from .config.settings import Settings
+from .config.unread import LateKeys
+from .config.unread import warn_if_unset
 from .context import EXTENSION
 from .context import holder_name
 from .context import return_all
@@ -57,13 +59,15 @@ class MySQLPool:
             {name: Pool(each, name, app.name) for name, each in settings.items()}
         )
         control = Control(folder, pools, answer)
+        late_keys = LateKeys(app.config)
         for pool in pools.values():
             pool.name_holder = holder_name
-            pool.on_first_use.append(control.publish)
+            pool.on_first_use.extend([late_keys.warn, control.publish])
         app.extensions[EXTENSION] = pools
         _return_at_teardown(app)
         app.error_handler_spec[None][None].setdefault(PoolError, _unavailable)
         app.cli.add_command(pool_cli)
+        warn_if_unset(settings, app.config)
 
 
 def _return_at_teardown(app: Flask) -> None:

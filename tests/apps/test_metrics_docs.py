@@ -102,6 +102,7 @@ from prometheus_client import Counter
 from prometheus_client import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 app = flask.Flask("shop")
+app.config["MYSQLPOOL_URL"] = "mysql://db"
 app.config["MYSQLPOOL_RUNTIME_DIR"] = "/tmp/nobody"
 MySQLPool(app)
 registry = CollectorRegistry()
