@@ -9,7 +9,9 @@ place; only a number where a number is wanted.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import functools
 import ipaddress
 import math
 import os.path
@@ -22,6 +24,8 @@ from collections.abc import Sequence
 
 from pymysql import cursors
 from pymysql.charset import charset_by_name
+
+from ..errors import ConfigError
 
 Convert = Callable[[t.Any], t.Any]
 
@@ -99,9 +103,19 @@ def key_text(value: t.Any) -> str | bytes:
     return value if isinstance(value, bytes) else text(value)
 
 
-def secret(value: t.Any) -> str | Callable[[], str]:
-    """Convert to text, or keep a callable, which is called at each connect."""
-    return t.cast(Callable[[], str], value) if callable(value) else text(value)
+def secret(value: t.Any) -> str | Callable[[], str | bytes]:
+    """Convert to text, or to a function for a callable, called at each connect."""
+    return functools.partial(_asked, value) if callable(value) else text(value)
+
+
+def _asked(ask: Callable[[], t.Any]) -> str | bytes:
+    password = ask()
+    if not isinstance(password, (str, bytes)):  # PyMySQL takes None for no password
+        raise ConfigError(
+            "the callable in MYSQLPOOL_PASSWORD must return text, not"
+            f" {type(password).__name__}"
+        )
+    return password
 
 
 def flag(value: t.Any) -> bool:
@@ -238,9 +252,20 @@ def _path(value: t.Any) -> str:
 
 def charset(value: t.Any) -> str:
     given = identifier(value)
-    if charset_by_name(given) is None:
-        raise ConversionError("a character set that PyMySQL knows, such as utf8mb4")
+    known = charset_by_name(given)
+    if known is None or not _is_codec(known.encoding):
+        raise ConversionError(
+            "a character set that PyMySQL and Python know, such as utf8mb4"
+        )
     return given
+
+
+def _is_codec(encoding: str) -> bool:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        return False
+    return True
 
 
 CURSORS = ("Cursor", "DictCursor", "SSCursor", "SSDictCursor")

@@ -47,7 +47,7 @@ class Settings:
     host: str | None = _driver(converters.host, "Host name or address of the server.")
     port: int | None = _driver(converters.whole(1, 65535), "TCP port of the server.")
     user: str | None = _driver(converters.name, "User name.")
-    password: str | Callable[[], str] | None = _driver(
+    password: str | Callable[[], str | bytes] | None = _driver(
         converters.secret,
         "Password, or a callable without parameters that is asked for it at each"
         " connect (for credentials that rotate).",

@@ -163,6 +163,19 @@ def test_what_would_be_read_as_something_else_is_refused(
     assert said.startswith(key) and text in said
 
 
+@pytest.mark.parametrize("given", [None, 5, ["a"], object()])
+def test_callable_that_gives_no_password_is_refused(given: t.Any) -> None:
+    password = taken("password", lambda: given)
+    with pytest.raises(ConfigError, match="must return text, not"):
+        password()
+
+
+def test_callable_gives_the_password_of_now() -> None:
+    given: list[str | bytes] = ["old", "new", b"\xff"]
+    password = taken("password", lambda: given.pop(0))
+    assert [password(), password(), password()] == ["old", "new", b"\xff"]
+
+
 def test_blanks_and_line_ends_in_a_password_stay() -> None:
     for password in ("", " a ", "a\n", "a\tb", "\x7f", "\u200b", "é"):
         assert taken("password", password) == password

@@ -136,7 +136,7 @@ def test_password_is_read_at_each_connect(my_cnf: MakeFile) -> None:
         ("[client]\nport=many", "port in the file of MYSQLPOOL_READ_DEFAULT_FILE mu"),
         ("[client]\nport=0", "must be a whole number from 1 to 65535"),
         ("[client]\nhost=a,b", "host in the file of MYSQLPOOL_READ_DEFAULT_FILE mus"),
-        ("[client]\ndefault-character-set=auto", "a character set that PyMySQL know"),
+        ("[client]\ndefault-character-set=auto", "a character set that PyMySQL and"),
     ],
 )
 def test_wrong_file_is_refused_when_the_app_starts(

@@ -91,7 +91,9 @@ def refusal(config: dict[str, t.Any]) -> str:
         ("RESET", "always", "one of auto, session, rollback"),
         ("SETSESSION", "SET x = 1", "a list of SQL statements"),
         ("SETSESSION", [1], "a list of SQL statements"),
-        ("CHARSET", "klingon", "a character set that PyMySQL knows"),
+        ("CHARSET", "klingon", "a character set that PyMySQL and Python know"),
+        ("CHARSET", "binary", "a character set that PyMySQL and Python know"),
+        ("CHARSET", "dec8", "a character set that PyMySQL and Python know"),
         ("AUTOCOMMIT", "perhaps", "true or false"),
         ("SSL_DISABLED", 2, "true or false, not 2"),
         ("SSL_CA", "/no/such/ca.pem", "the path of a file that exists"),
@@ -328,7 +330,7 @@ def test_bind_takes_what_it_leaves_out_from_the_plain_keys() -> None:
     assert reports.host == "replica"
     assert (reports.min_size, reports.max_size, reports.timeout) == (2, 7, 0)
     assert (reports.port, reports.user, reports.database) == (3307, "user", "shop")
-    assert reports.password is plain["password"]
+    assert callable(reports.password) and reports.password() == "asked"
 
 
 def test_url_of_a_bind_wins_over_the_plain_keys() -> None:
