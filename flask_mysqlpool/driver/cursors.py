@@ -41,7 +41,8 @@ class GuardedSSCursor(GuardedCursor):
     """The same for unbuffered cursors, which talk to the server as they are read."""
 
     def read_next(self) -> t.Any:
-        def read(_: t.Any) -> t.Any:
+        def read(session: t.Any) -> t.Any:
+            session.touched = True
             return super(GuardedSSCursor, self).read_next()  # type: ignore[misc]  # of SSCursor
 
         if self.connection is None:

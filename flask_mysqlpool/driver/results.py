@@ -111,6 +111,11 @@ class TrackedResult(MySQLResult):
             raise self.connection.lost("a row is cut off")
         return tuple(row)
 
+    def _finish_unbuffered_query(self) -> None:
+        if self.unbuffered_active:
+            self.connection.touched = True
+            super()._finish_unbuffered_query()  # type: ignore[misc]  # not in the stubs
+
     def disown(self) -> None:
         """Let go of a connection that is being closed: its rows are not read."""
         self.unbuffered_active = False

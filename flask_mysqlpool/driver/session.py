@@ -170,7 +170,7 @@ class Session(WireConnection):
                     if self._full_reset:
                         self._forget()
                 if ping and self.quiet():
-                    self.ping(reconnect=False)
+                    self.ping()
                 if self._changed_after_return:
                     self._send_reset()
                     self.read_ahead()
@@ -196,7 +196,7 @@ class Session(WireConnection):
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         # executemany() passes bytes; each byte stands for itself in latin-1.
-        text = sql if isinstance(sql, str) else sql.decode("latin-1")
+        text = sql if isinstance(sql, str) else str(sql, "latin-1")
         kind = OTHER if self._takes_many and ";" in text else kind_of(text)
         state = self.state
         if kind is OTHER:
@@ -225,12 +225,12 @@ class Session(WireConnection):
         self.state.unsettled = False
 
     def select_db(self, db: t.Any) -> None:
-        self._note_change("USE")
         super().select_db(db)
+        self._note_change("USE")
 
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
-        self.state.changed = True
         super().set_character_set(charset, collation)
+        self.state.changed = True
 
     def autocommit(self, value: t.Any) -> None:
         self.state.changed = True
@@ -243,8 +243,8 @@ class Session(WireConnection):
         Where it did not, the connection is closed: the answer that may still come
         would be taken for that of the next statement.
         """
-        if isinstance(error, UnicodeEncodeError):
-            return True  # nothing was sent
+        if self._sock is not None and not self.touched:
+            return True  # nothing was sent or read: an argument was wrong
         if self._sock is None or not refused_by_server(error):
             self.abandon()
             return False

@@ -34,6 +34,7 @@ CLIENT_SESSION_TRACK = 1 << 23
 COM_QUIT = COMMAND.COM_QUIT
 COM_INIT_DB = COMMAND.COM_INIT_DB
 COM_QUERY = COMMAND.COM_QUERY
+COM_PING = COMMAND.COM_PING
 COM_RESET_CONNECTION = 0x1F  # PyMySQL calls this number COM_END
 
 Command = tuple[int, bytes]
@@ -41,6 +42,7 @@ Command = tuple[int, bytes]
 # What reading raises; the last two where another thread has closed the connection.
 GONE = (OSError, AttributeError, ValueError)
 
+_pack_command = struct.Struct("<iB").pack
 _HEADER = struct.Struct("<HBB")
 _unpack_header = _HEADER.unpack
 _unpack_header_from = _HEADER.unpack_from
@@ -100,7 +102,6 @@ class WireConnection(_Connection):
     _write_timeout: float | None
     _write_bytes: Callable[[bytes], None]
     _force_close: Callable[[], None]
-    _execute_command: Callable[[int, str | bytes], None]
     _affected_rows: int
 
     _deadline: float | None = None
@@ -111,6 +112,8 @@ class WireConnection(_Connection):
 
     pending_replies = 0  # to commands that were sent ahead
     tracked = False
+    #: Whether the exchange has come to the socket: an error before that costs nothing.
+    touched = False
     _after_login = False
 
     def __init__(self, columns: dict[t.Any, t.Any], **arguments: t.Any) -> None:
@@ -234,6 +237,18 @@ class WireConnection(_Connection):
         finally:
             self.abandon()
 
+    def ping(self, reconnect: t.Any = False) -> None:
+        """Ask the server whether the connection lives.
+
+        :param reconnect: of PyMySQL, which will drop it; without effect.
+        """
+        self._execute_command(COM_PING, b"")
+        self._read_ok_packet()
+
+    def next_result(self, unbuffered: bool = False) -> int:
+        self.touched = True
+        return super().next_result(unbuffered)
+
     # PyMySQL's own methods, called by it.
 
     def connect(self, sock: t.Any = None) -> None:
@@ -254,6 +269,29 @@ class WireConnection(_Connection):
         if self.tracked:
             self.client_flag |= CLIENT_SESSION_TRACK
         super()._request_authentication()  # type: ignore[misc]  # not in the stubs
+
+    def _execute_command(self, command: int, sql: str | bytes) -> None:
+        """Send a command, as PyMySQL does but in fewer steps, and without its warning
+        of unread rows: as an error it would end the connection.
+        """
+        if self._sock is None:
+            raise err.InterfaceError(0, "")
+        if (result := self._result) is not None:
+            result._finish_unbuffered_query()
+            while self._result.has_next:
+                self.next_result()
+            self._result, self.touched = None, False
+        if isinstance(sql, str):
+            sql = sql.encode(self.encoding)
+        size = len(sql) + 1
+        if size < MAX_PACKET_LEN:
+            packet = _pack_command(size, command) + sql
+            self.touched = True
+            self._write_bytes(packet)
+            self._next_seq_id = 1
+        else:
+            self.touched = True
+            super()._execute_command(command, sql)  # type: ignore[misc]  # not in the stubs
 
     def _read_packet(self, packet_type: t.Any = MysqlPacket) -> t.Any:
         """Read a packet, as PyMySQL does but in fewer steps: what a checkout costs is

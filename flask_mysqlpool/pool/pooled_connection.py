@@ -217,7 +217,7 @@ class PooledConnection(SessionAttributes):
         :param reconnect: without effect: a connection that was lost took its
             transaction along, and the next checkout gets a new one.
         """
-        self.exchange(Session.ping, False)
+        self.exchange(Session.ping)
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         """Send a statement and read its result (used by cursors)."""
@@ -311,6 +311,7 @@ class PooledConnection(SessionAttributes):
             raise self.stale_error()
         if not self._exchange_lock.acquire(False):
             raise self.stale_error() if self.entry is None else busy_error()
+        session.touched = False
         if (
             session.unread_by
             or self._lost_by is not None
@@ -330,6 +331,7 @@ class PooledConnection(SessionAttributes):
                 ) from self._lost_by
             if self._transaction is not None:
                 self._transaction.check(session)
+                session.touched = False  # by that check
         except BaseException as error:
             if not isinstance(error, err.Error) or not session.open:
                 self._note_error(session, error)
@@ -339,7 +341,7 @@ class PooledConnection(SessionAttributes):
     def _note_error(self, session: Session, error: BaseException) -> None:
         if not session.note_error(error):
             self._lost_by = error if self._lost_by is None else self._lost_by
-        elif self._transaction is not None:
+        elif self._transaction is not None and session.touched:
             self._transaction.error = error
 
     def _close_because(self, session: Session, error: BaseException) -> None:

@@ -99,7 +99,7 @@ class Transaction:
         if self.aborted_by is None:
             self._look_for_end(session)
             if self.aborted_by is None and self.error is not None:
-                session.ping(reconnect=False)  # its OK packet has the status flags
+                session.ping()  # its OK packet has the status flags
                 self._look_for_end(session)
         if self.aborted_by is None:
             self.error = None

@@ -53,6 +53,7 @@ PRIVATE_OF_OTHERS: dict[str, dict[str, str]] = {
         "_next_seq_id": "PyMySQL's connection: tells the first packet of an answer",
         "_position": "PyMySQL's packet: where it is in its bytes",
     },
+    "driver/wire.py": {"_finish_unbuffered_query": "PyMySQL's result: the same"},
     "extension.py": {"_get_current_object": "Werkzeug documents it"},
     "metrics/opentelemetry.py": {
         "_real_instrument": "OpenTelemetry: what is behind an instrument's proxy",
