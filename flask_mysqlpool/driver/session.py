@@ -18,6 +18,7 @@ from pymysql.constants import CLIENT
 from pymysql.constants import CR
 
 from ..config.settings import Settings
+from .farewell import LONGEST_TEXT
 from .session_setup import first_commands
 from .session_setup import FORGET_FOUND_ROWS
 from .session_setup import reset_commands
@@ -248,6 +249,7 @@ class Session(WireConnection):
         if self._sock is None or not refused_by_server(error):
             self.abandon()
             return False
+        self.refusal = f"{error.args[0]} {str(error.args[-1])[:LONGEST_TEXT]}"
         self.state.read_only |= self._is_read_only(error)
         self.state.note_error()
         return True
@@ -261,6 +263,7 @@ class Session(WireConnection):
             or status & SESSION_STATE_CHANGED
             or self.state.unknown
         ):
+            self.refusal = ""
             self.state.note_status(previous, status, warnings)
 
     # The end
@@ -280,6 +283,7 @@ class Session(WireConnection):
             os.close(sock.detach())
             self._sock = self._rfile = None
         elif sock is not None:
+            self.severed = True
             shut_down(sock)  # wakes a thread that reads from it
         super().abandon()
 
@@ -294,6 +298,7 @@ class Session(WireConnection):
         if self.pid != os.getpid():
             self.abandon()  # a shutdown would end the parent's session, too
         else:
+            self.severed = True
             shut_down(sock)
 
     def _open_socket(self, deadline: float) -> socket.socket:

@@ -22,6 +22,8 @@ from pymysql.constants import COMMAND
 from pymysql.constants import CR
 from pymysql.protocol import MysqlPacket
 
+from .farewell import farewell
+from .farewell import unread_farewell
 from .results import message_text
 from .results import read_ok
 from .results import TrackedResult
@@ -100,7 +102,6 @@ class WireConnection(_Connection):
     _current_timeout: float | None
     _read_timeout: float | None
     _write_timeout: float | None
-    _write_bytes: Callable[[bytes], None]
     _force_close: Callable[[], None]
     _affected_rows: int
 
@@ -114,6 +115,8 @@ class WireConnection(_Connection):
     tracked = False
     #: Whether the exchange has come to the socket: an error before that costs nothing.
     touched = False
+    refusal = ""  # the server's last, if nothing was well since
+    severed = False  # by this process
     _after_login = False
 
     def __init__(self, columns: dict[t.Any, t.Any], **arguments: t.Any) -> None:
@@ -309,9 +312,15 @@ class WireConnection(_Connection):
                 low, high, number = _unpack_header(read(4))
                 size = low | high << 16
                 part = read(size)
-            except (*GONE, struct.error) as error:
-                raise self.lost(error) from error
+            except struct.error:
+                raise self.lost(self._why_closed()) from None
+            except GONE as error:
+                closed = self.severed or isinstance(error, ConnectionError)
+                raise self.lost(self._why_closed() if closed else error) from error
             if number != self._next_seq_id or len(part) != size:
+                # A server that closes an idle connection says why in packet 0.
+                if said := farewell(part):
+                    raise self.lost(self._why_closed(said))
                 raise self.lost("the answer is cut off or out of order")
             self._next_seq_id = (number + 1) & 0xFF
             data += part  # no copy of the first
@@ -321,6 +330,27 @@ class WireConnection(_Connection):
                 self._result.unbuffered_active = False
             packet.raise_for_error()
         return packet
+
+    def _write_bytes(self, data: bytes) -> None:
+        sock = t.cast(socket.socket, self._sock)
+        if self._current_timeout != self._write_timeout:
+            sock.settimeout(self._write_timeout)
+            self._current_timeout = self._write_timeout
+        try:
+            sock.sendall(data)
+        except OSError as error:
+            why = repr(error)
+            if isinstance(error, ConnectionError):
+                why = self._why_closed(unread_farewell(sock))
+            self._force_close()
+            text = f"MySQL server has gone away ({why})"
+            raise err.OperationalError(CR.CR_SERVER_GONE_ERROR, text) from error
+
+    def _why_closed(self, said: str = "") -> str:
+        if self.severed:
+            return "the connection was closed by another thread, or returned"
+        why = said or self.refusal
+        return f"the server closed the connection{why and ': '}{why}"
 
     def lost(self, why: object) -> err.OperationalError:
         self._force_close()

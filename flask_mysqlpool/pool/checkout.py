@@ -138,6 +138,8 @@ class Checkout:
         try:
             if at_rest and entry.session.start_reset(self._reset):
                 reason = ""
+        except (err.Error, OSError):
+            pass  # the connection is gone: a reset could not be sent
         except Exception as error:
             with contextlib.suppress(Exception):  # of a handler of the log
                 logger.warning("pool %r: a reset failed: %s", slots.name, error)
