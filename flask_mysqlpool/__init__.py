@@ -1,5 +1,9 @@
 """A pooled MySQL or MariaDB connection for every Flask request."""
 
+from pymysql import apilevel
+from pymysql import paramstyle
+from pymysql import threadsafety
+
 from .context import get_db
 from .context import transaction
 from .errors import ConfigError
@@ -28,6 +32,9 @@ __all__ = [
     "PoolTimeout",
     "PooledConnection",
     "StaleConnectionError",
+    "apilevel",
     "get_db",
+    "paramstyle",
+    "threadsafety",
     "transaction",
 ]

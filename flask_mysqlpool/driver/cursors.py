@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import typing as t
+from collections.abc import Callable
 from collections.abc import Iterator
+from functools import partial
 
 from pymysql import err
 from pymysql.cursors import Cursor
@@ -77,14 +79,35 @@ if t.TYPE_CHECKING:
 else:
     ConfiguredCursor = Cursor
 
-GUARDED: dict[type[Cursor], type[Cursor]] = {}
+GUARDED: dict[t.Any, type[Cursor]] = {}  # by the class that they are made of
+
+WANTED = (
+    "cursor() takes a subclass of pymysql.cursors.Cursor, or a function that is given"
+    " the connection and returns a cursor"
+)
 
 
-def guarded(kind: type[Cursor]) -> type[Cursor]:
-    """Return the class of cursors that are ``kind`` and end with the checkout."""
+def guarded(kind: Callable[[t.Any], t.Any]) -> Callable[[t.Any], t.Any]:
+    """Return what makes the cursors of ``kind`` so that they end with the checkout.
+
+    :raise TypeError: it is neither a class of PyMySQL's cursors nor a function.
+    """
+    if not isinstance(kind, type):
+        if not callable(kind):
+            raise TypeError(f"{WANTED}, not {kind!r}")
+        return partial(_made_by, kind)
+    if not issubclass(kind, Cursor):
+        raise TypeError(f"{WANTED}, not {kind.__module__}.{kind.__qualname__}")
     front = GuardedSSCursor if issubclass(kind, SSCursor) else GuardedCursor
     usual = kind.close is Cursor.close and kind.nextset is Cursor.nextset
     members = {"_closes_as_usual": usual}
     made = t.cast("type[Cursor]", type(kind.__name__, (front, kind), members))
     made.__module__, made.__qualname__ = kind.__module__, kind.__qualname__
     return GUARDED.setdefault(kind, made)
+
+
+def _made_by(function: Callable[[t.Any], t.Any], connection: t.Any) -> t.Any:
+    cursor = function(connection)
+    if isinstance(cursor, Cursor) and not isinstance(cursor, GuardedCursor):
+        cursor.__class__ = guarded(type(cursor))  # type: ignore[assignment]  # is a class
+    return cursor

@@ -98,6 +98,8 @@ class Session(WireConnection):
             self.connect(self._open_socket(deadline))
             self._home = (self.charset, self.encoding, self.collation)
             self.autocommit_mode = self.settings.autocommit
+            self.sql_mode = self.settings.sql_mode  # for who asks; it is sent below
+            self.init_command = self.settings.init_command
             self.send_ahead(first_commands(self, self.settings, role is None))
             rows = self.read_ahead()
             self.role = role_of(rows, self.encoding) if role is None else role

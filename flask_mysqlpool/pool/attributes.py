@@ -1,4 +1,4 @@
-"""PyMySQL's attributes that cost no exchange, read through the handle."""
+"""PyMySQL's names that cost no exchange, read through the handle or refused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ T = t.TypeVar("T")
 
 
 class Attribute(t.Generic[T]):
-    """An attribute of the session, read through the handle; read only."""
+    """An attribute of the session, read through the handle; read only.
+
+    :param name: its name there, if it is another.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self._name = name
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+        self._name = self._name or name
 
     def __get__(self, handle: t.Any, owner: t.Any = None) -> T:
         if handle is None:
@@ -28,6 +34,31 @@ class Attribute(t.Generic[T]):
 
     def __set__(self, handle: t.Any, value: object) -> t.NoReturn:
         raise AttributeError(f"{self._name} of a pooled connection is read only")
+
+
+class Refused:
+    """A name of PyMySQL's connection that a pooled one does not have."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @t.overload
+    def __get__(self, handle: None, owner: t.Any = None) -> Refused: ...
+
+    @t.overload
+    def __get__(self, handle: object, owner: t.Any = None) -> t.NoReturn: ...
+
+    def __get__(self, handle: t.Any, owner: t.Any = None) -> Refused:
+        if handle is None:
+            return self
+        raise AttributeError(f"a pooled connection has no {self._name}: {self._why}")
+
+
+_CONNECTS = "the pool connects; take another connection with get_db()"
+_SECRET = "what it logged in with stays with the pool"
 
 
 class SessionAttributes:
@@ -44,6 +75,7 @@ class SessionAttributes:
     charset = Attribute[str]()
     client_flag = Attribute[int]()
     collation = Attribute[str | None]()
+    connect_timeout = Attribute[float]()
     cursorclass = Attribute[type[Cursor]]()
     db = Attribute[bytes | None]()
     decoders = Attribute[Mapping[int, Callable[[t.Any], t.Any]]]()
@@ -51,6 +83,7 @@ class SessionAttributes:
     encoding = Attribute[str]()
     host = Attribute[str]()
     host_info = Attribute[str]()
+    init_command = Attribute[str | None]()
     max_allowed_packet = Attribute[int]()
     port = Attribute[int]()
     protocol_version = Attribute[int]()
@@ -74,8 +107,17 @@ class SessionAttributes:
     get_proto_info = Attribute[Callable[[], int]]()
     get_server_info = Attribute[Callable[[], str]]()
     insert_id = Attribute[Callable[[], int]]()
-    literal = Attribute[Callable[..., str]]()
+    literal = Attribute[Callable[..., str]]("escape")
     thread_id = Attribute[Callable[[], int]]()
+
+    def escape_string(self, s: str) -> str:
+        """Return a text as it stands between the quotes of a string.
+
+        :raise TypeError: it is no text.
+        """
+        if not isinstance(s, str):
+            raise TypeError(f"escape_string() takes a str, not {type(s).__name__}")
+        return self.escape(s)[1:-1]
 
     Warning = Attribute[type[Exception]]()
     Error = Attribute[type[Exception]]()
@@ -87,5 +129,12 @@ class SessionAttributes:
     InternalError = Attribute[type[Exception]]()
     ProgrammingError = Attribute[type[Exception]]()
     NotSupportedError = Attribute[type[Exception]]()
+
+    connect = Refused(_CONNECTS)
+    ctx = Refused("all connections of a pool share one TLS context")
+    password = Refused(_SECRET)
+    salt = Refused(_SECRET)
+    server_public_key = Refused(_SECRET)
+    write_packet = Refused("send statements with query() or a cursor")
 
     _result = Attribute[t.Any]()  # PyMySQL's cursors read it for each statement

@@ -16,7 +16,6 @@ from threading import get_ident
 from threading import Lock
 
 from pymysql import err
-from pymysql.cursors import Cursor
 
 from ..driver.cursors import ConfiguredCursor
 from ..driver.cursors import GUARDED
@@ -28,9 +27,9 @@ from .attributes import SessionAttributes
 from .entry import PoolEntry
 from .transaction import Transaction
 
-_C = t.TypeVar("_C", bound=Cursor)
 _P = t.ParamSpec("_P")
 _R = t.TypeVar("_R")
+_T = t.TypeVar("_T")
 
 
 class Lender(t.Protocol):
@@ -154,18 +153,25 @@ class PooledConnection(SessionAttributes):
         )
 
     @t.overload
-    def cursor(self, cursor: type[_C]) -> _C: ...
+    def cursor(self, cursor: Callable[[t.Any], _T]) -> _T: ...
 
     @t.overload
     def cursor(self, cursor: None = None) -> ConfiguredCursor: ...
 
-    def cursor(self, cursor: type[Cursor] | None = None) -> t.Any:
+    def cursor(self, cursor: Callable[[t.Any], t.Any] | None = None) -> t.Any:
         """Create a cursor.
 
-        :param cursor: its class; without it that of the settings.
+        :param cursor: a subclass of :class:`pymysql.cursors.Cursor`, or a function that
+            is given this connection and returns a cursor; without it the class of the
+            settings.
+        :raise TypeError: it is something else, such as a cursor of another driver.
         """
         kind = cursor or self.session.cursorclass
-        return (GUARDED.get(kind) or guarded(kind))(t.cast(t.Any, self))
+        try:
+            make: Callable[[t.Any], t.Any] = GUARDED[kind]
+        except (KeyError, TypeError):  # the latter where it has no hash
+            make = guarded(kind)
+        return make(t.cast(t.Any, self))
 
     def commit(self) -> None:
         """Commit the transaction.
@@ -243,14 +249,13 @@ class PooledConnection(SessionAttributes):
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
         self.exchange(Session.set_character_set, charset, collation)
 
+    set_charset = set_character_set  # PyMySQL's old name
+
     def autocommit(self, value: bool) -> None:
         self.exchange(Session.autocommit, value)
 
     def kill(self, thread_id: int) -> None:
         self.exchange(Session.kill, thread_id)
-
-    def escape_string(self, s: str) -> str:
-        return self.escape(s)[1:-1]
 
     @contextmanager
     def transaction(self) -> Iterator[PooledConnection]:

@@ -182,7 +182,9 @@ def test_each_key_that_is_named_exists(page: Path) -> None:
 
 def test_api_page_has_each_public_name() -> None:
     text = (DOCS / "api.rst").read_text()
-    described = set(re.findall(r"\.\. auto\w+:: (\w+)(?:\(\))?$", text, re.MULTILINE))
+    described = set(
+        re.findall(r"\.\. (?:auto\w+|py:data):: (\w+)(?:\(\))?$", text, re.MULTILINE)
+    )
     assert described == set(flask_mysqlpool.__all__)
 
 
