@@ -4,12 +4,28 @@ that existing ``except`` clauses expect.
 
 from __future__ import annotations
 
+import typing as t
+
 import click
 import pymysql.err
+from pymysql.constants import CR
 
 
 class MySQLPoolError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package.
+
+    The arguments of those that are PyMySQL's errors, too, are a code and a text.
+    """
+
+    _code: t.ClassVar[int | None] = None  # where only the text is given
+
+    def __init__(self, *args: object) -> None:
+        if self._code is not None and len(args) == 1:
+            args = (self._code, *args)
+        super().__init__(*args)
+
+    def __str__(self) -> str:
+        return str(self.args[-1]) if self.args else ""
 
 
 class ConfigError(MySQLPoolError, click.ClickException, ValueError):
@@ -25,7 +41,14 @@ class NotInitializedError(MySQLPoolError, RuntimeError):
 
 
 class PoolError(MySQLPoolError, pymysql.err.OperationalError):
-    """The pool has no connection to lend."""
+    """The pool has no connection to lend.
+
+    The code is that of the last failure to connect: 2003 (``CR_CONN_HOST_ERROR``)
+    where the server cannot be reached, the server's own, such as 1040, where it is
+    full. Else it is 2000 (``CR_UNKNOWN_ERROR``): no server has failed.
+    """
+
+    _code = CR.CR_UNKNOWN_ERROR
 
     #: Seconds after which to try again: the timeout of the pool.
     retry_after: float | None
@@ -54,11 +77,15 @@ class PoolClosed(PoolError):
 
 class StaleConnectionError(MySQLPoolError, pymysql.err.InterfaceError):
     """A connection, or a cursor of it, was used after its return to the pool, or in
-    a process other than the one that opened it.
+    a process other than the one that opened it. The code is 0.
     """
+
+    _code = 0
 
 
 class ConnectionBusyError(MySQLPoolError, pymysql.err.InterfaceError):
     """A second thread, greenlet or task used a connection while an exchange with the
-    server was under way; nothing was sent.
+    server was under way; nothing was sent. The code is 0.
     """
+
+    _code = 0

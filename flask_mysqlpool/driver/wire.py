@@ -22,6 +22,7 @@ from pymysql.constants import COMMAND
 from pymysql.constants import CR
 from pymysql.protocol import MysqlPacket
 
+from ..errors import PoolError
 from .farewell import farewell
 from .farewell import unread_farewell
 from .results import message_text
@@ -56,6 +57,8 @@ def refused_by_server(error: BaseException) -> bool:
     Message Reference).
     """
     if not isinstance(error, err.MySQLError) or not error.args:
+        return False
+    if isinstance(error, PoolError):  # of another pool, as in a password's function
         return False
     code = error.args[0]
     if not isinstance(code, int):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from pymysql import err
+from pymysql.constants import CR
 from pymysql.constants import ER
 
 from ..config.settings import Settings
@@ -302,11 +303,14 @@ class Checkout:
         return error if silent else None
 
     def _timed_out(self, cause: Exception | None, limit: float) -> PoolTimeout:
+        code: object = CR.CR_UNKNOWN_ERROR
         if cause is None:
             what = f"no connection within {limit:g} s" if limit else "none is free"
         elif refused_by_server(cause):
+            code = cause.args[0]
             what = f"no connection within {limit:g} s: the server is full: {cause}"
         else:
+            code = CR.CR_CONN_HOST_ERROR
             what = f"the server cannot be reached: {cause}"
         now = monotonic()
         reading = self._slots.snapshot(now, by_endpoint=False)
@@ -316,6 +320,7 @@ class Checkout:
                 f", the oldest held for {now - entry.lent_at:.1f} s by {who(entry)}"
             )
         error = PoolTimeout(
+            code,
             f"pool {self._slots.name!r}: {what} (size {reading.size} of"
             f" {reading.max_size}, in use {reading.in_use}, idle {reading.idle},"
             f" waiting {reading.waiting}{oldest})",
