@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import typing as t
 
 from flask import current_app
 from flask import Flask
 from flask import request
+from flask.globals import app_ctx
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import ServiceUnavailable
 
 from .cli.commands import pool_cli
@@ -65,7 +68,7 @@ class MySQLPool:
             pool.on_first_use.extend([late_keys.warn, control.publish])
         app.extensions[EXTENSION] = pools
         _return_at_teardown(app)
-        app.error_handler_spec[None][None].setdefault(PoolError, _unavailable)
+        app.error_handler_spec[None][None].setdefault(PoolError, _Unavailable(app))
         app.cli.add_command(pool_cli)
         warn_if_unset(settings, app.config)
 
@@ -89,20 +92,36 @@ def _return_at_teardown(app: Flask) -> None:
     app.do_teardown_appcontext = teardown_and_return  # type: ignore[method-assign]
 
 
-def _unavailable(error: PoolError) -> ResponseReturnValue:
-    """Answer 503, in the app's own way where it has one."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    for kind in type(error).__mro__:
-        if kind is Exception:
-            break
-        handler = app.error_handler_spec[None][None].get(kind)
-        if handler is not None and handler is not _unavailable:
-            return t.cast(ResponseReturnValue, app.ensure_sync(handler)(error))
-    app.logger.error("%s: %s", request.path, error)
-    # Within its timeout the queue has turned over.
-    retry_after = max(1, math.ceil(error.retry_after or 0))
-    unavailable = ServiceUnavailable(retry_after=retry_after)
-    response = app.make_response(app.handle_http_exception(unavailable))
-    if response.status_code == unavailable.code:
-        response.headers.setdefault("Retry-After", str(retry_after))
-    return response
+class _Unavailable:
+    """Answers 503, in the app's own way where it has one."""
+
+    def __init__(self, app: Flask) -> None:
+        try:
+            inspect.signature(app.handle_http_exception).bind("the error")
+        except TypeError:  # Flask 3.2 passes its context in front of it
+            self._with_context = True
+        else:
+            self._with_context = False
+
+    def __call__(self, error: PoolError) -> ResponseReturnValue:
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        for kind in type(error).__mro__:
+            if kind is Exception:
+                break
+            handler = app.error_handler_spec[None][None].get(kind)
+            if handler is not None and handler is not self:
+                return t.cast(ResponseReturnValue, app.ensure_sync(handler)(error))
+        app.logger.error("%s: %s", request.path, error)
+        # Within its timeout the queue has turned over.
+        retry_after = max(1, math.ceil(error.retry_after or 0))
+        unavailable = ServiceUnavailable(retry_after=retry_after)
+        response = app.make_response(self._handle(app, unavailable))
+        if response.status_code == unavailable.code:
+            response.headers.setdefault("Retry-After", str(retry_after))
+        return response
+
+    def _handle(self, app: Flask, error: HTTPException) -> ResponseReturnValue:
+        handle: t.Any = app.handle_http_exception
+        if self._with_context:
+            handle = functools.partial(handle, app_ctx._get_current_object())  # type: ignore[attr-defined]
+        return t.cast(ResponseReturnValue, handle(error))

@@ -22,6 +22,7 @@ from ..support.fake_session import FakeSession
 from ..support.fake_session import session_of
 from ..support.fake_session import URL
 from ..support.flask_apps import in_copy_of_context
+from ..support.flask_apps import raises_at_teardown
 from ..support.waiting import wait_until
 
 Binds = dict[str, dict[str, t.Any]]
@@ -149,7 +150,7 @@ def test_interrupt_in_one_return_returns_the_other_binds(
             raise interrupt
         return real(session, mode)
 
-    with pytest.raises(interrupt):
+    with raises_at_teardown(interrupt):
         with app.app_context():
             taken = [session_of(get_db(name)) for name in names]
             monkeypatch.setattr(FakeSession, "start_reset", start_reset)
@@ -176,12 +177,12 @@ def test_interrupts_in_two_returns_return_the_third_bind(
             raise error
         return real(session, mode)
 
-    with pytest.raises(KeyboardInterrupt) as raised:
+    with raises_at_teardown(KeyboardInterrupt) as raised:
         with app.app_context():
             for name in pools_of(app):
                 get_db(name)
             monkeypatch.setattr(FakeSession, "start_reset", start_reset)
-    assert raised.value is expected and errors == []
+    assert raised == [expected] and errors == []
     monkeypatch.undo()
     for pool in pools_of(app).values():
         assert pool.stats().in_use == 0

@@ -86,7 +86,7 @@ def test_guard_may_answer_or_abort_itself(make_app: MakeApp) -> None:
     app = make_app()
     other = StatusPage(lambda: flask.abort(401), name="other")
     app.register_blueprint(other, url_prefix="/other")
-    client = show(app, lambda: flask.redirect("/login"))
+    client = show(app, lambda: flask.redirect("/login", 302))
     answer = client.get("/pool/data.json")
     assert (answer.status_code, answer.headers["Location"]) == (302, "/login")
     assert client.get("/other/").status_code == 401

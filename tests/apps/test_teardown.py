@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pymysql
 import pytest
 from flask import Flask
+from flask.ctx import AppContext
 from pymysql.cursors import SSCursor
 
 from flask_mysqlpool import context
@@ -23,6 +24,7 @@ from flask_mysqlpool.pool.checkout import Checkout
 from ..support.flask_apps import in_copy_of_context
 from ..support.flask_apps import in_use
 from ..support.flask_apps import MakeApp
+from ..support.flask_apps import PASSES_CONTEXT
 from ..support.flask_apps import pool_of
 from ..support.flask_apps import session_id
 from ..support.ledger import change
@@ -251,8 +253,10 @@ def test_teardown_as_flask_3_2_calls_it(forgetful: Flask, ledger: Ledger) -> Non
     teardown = Flask.do_teardown_appcontext
 
     class Newer(Flask):
-        def do_teardown_appcontext(self, *args: t.Any) -> None:
-            teardown(self, args[-1])
+        def do_teardown_appcontext(  # type: ignore[override]
+            self, ctx: AppContext, exc: t.Any = None
+        ) -> None:
+            teardown(self, *([ctx, exc] if PASSES_CONTEXT else [exc]))
 
     app = Newer(__name__)
     app.config.update(forgetful.config)
@@ -263,4 +267,5 @@ def test_teardown_as_flask_3_2_calls_it(forgetful: Flask, ledger: Ledger) -> Non
             teardown_now: t.Any = app.do_teardown_appcontext
             teardown_now(object(), error)
             assert in_use(app) == 0
+    pool_of(app).close()
     assert ledger.rows == NOTHING

@@ -12,6 +12,8 @@ import flask
 import pymysql
 import pytest
 from flask import Flask
+from flask.ctx import AppContext
+from flask.globals import app_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -22,6 +24,7 @@ from flask_mysqlpool import PoolError
 from flask_mysqlpool import PoolTimeout
 
 from ..support.flask_apps import MakeApp
+from ..support.flask_apps import PASSES_CONTEXT
 from ..support.flask_apps import pool_of
 from ..support.flask_apps import session_id
 from ..support.queries import execute
@@ -121,6 +124,50 @@ def test_handler_of_the_error(
     assert (response.status_code, response.text) == (418, "ours: PoolTimeout")
     assert "Retry-After" not in response.headers
     pool_of(app).close()
+
+
+class NewerFlask(Flask):
+    """As Flask 3.2: its methods are given the context, in front of the error."""
+
+    def handle_http_exception(self, ctx: AppContext, e: HTTPException) -> t.Any:  # type: ignore[override]
+        assert ctx is app_ctx._get_current_object()  # type: ignore[attr-defined]
+        handle: t.Any = super().handle_http_exception
+        return handle(ctx, e) if PASSES_CONTEXT else handle(e)
+
+
+@pytest.mark.parametrize("kind", [Flask, NewerFlask])
+@pytest.mark.parametrize("page", [True, False])
+def test_both_signatures_of_flask(
+    mysql_url: str, kind: type[Flask], page: bool
+) -> None:
+    app = kind(__name__)
+    app.config.update(MYSQLPOOL_URL=mysql_url, MYSQLPOOL_TIMEOUT=0)
+    MySQLPool(app)
+    app.add_url_rule("/", view_func=lambda: str(session_id()))
+    if page:
+        app.register_error_handler(503, lambda error: ("please wait", 503))
+    pool_of(app).close()
+    response = app.test_client().get("/")
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "1"
+    assert ("please wait" in response.text) is page
+
+
+def test_method_with_any_arguments(mysql_url: str) -> None:
+    """As a tracing library may put it around Flask's own."""
+
+    class Traced(Flask):
+        if not PASSES_CONTEXT:
+
+            def handle_http_exception(self, *args: t.Any) -> t.Any:
+                return super().handle_http_exception(*args)
+
+    app = Traced(__name__)
+    app.config.update(MYSQLPOOL_URL=mysql_url, MYSQLPOOL_TIMEOUT=0)
+    MySQLPool(app)
+    app.add_url_rule("/", view_func=lambda: str(session_id()))
+    pool_of(app).close()
+    assert app.test_client().get("/").status_code == 503
 
 
 def test_handler_that_is_async(exhausted: Exhausted) -> None:

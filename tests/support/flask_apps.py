@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import inspect
 import threading
 import typing as t
 from collections.abc import Callable
@@ -18,6 +20,10 @@ from flask_mysqlpool import Pool
 from .queries import execute
 
 MakeApp = Callable[..., flask.Flask]
+
+#: Whether this Flask passes its context to its own methods, as from 3.2 on, which also
+#: gives each request a context of its own.
+PASSES_CONTEXT = "ctx" in inspect.signature(flask.Flask.handle_exception).parameters
 
 
 @pytest.fixture
@@ -57,6 +63,24 @@ def pool_of(app: flask.Flask, bind: str = "default") -> Pool:
 def in_use(app: flask.Flask) -> int:
     """Return how many connections the pools of ``app`` have lent."""
     return sum(pool.stats().in_use for pool in app.extensions["mysqlpool"].values())
+
+
+@contextlib.contextmanager
+def raises_at_teardown(
+    kind: type[BaseException], match: str = ""
+) -> Iterator[list[BaseException]]:
+    """Check that the block raises ``kind``, alone or in groups, as from Flask 3.2 on;
+    yield a list that gets the error.
+    """
+    found: list[BaseException] = []
+    with pytest.raises(BaseException) as raised:  # noqa: B017, PT011  # looked at below
+        yield found
+    error: t.Any = raised.value
+    while not isinstance(error, kind) and len(getattr(error, "exceptions", ())) == 1:
+        (error,) = error.exceptions
+    assert isinstance(error, kind), raised.value
+    assert match in str(error)
+    found.append(error)
 
 
 def in_copy_of_context(
