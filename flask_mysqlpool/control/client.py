@@ -114,9 +114,10 @@ def ask(
     :param timeout: seconds until all must have answered.
     :raise OSError: others can reach the folder.
     """
-    if not folder.exists():
+    try:
+        check_private(folder)
+    except FileNotFoundError:  # no process has made it
         return []
-    check_private(folder)
     paths = [path for path in socket_paths(folder) if pid in (None, pid_of(path))]
     line = json.dumps(request).encode() + b"\n"
     return [answer.reply(unpack) for answer in _exchange(paths, line, timeout)]

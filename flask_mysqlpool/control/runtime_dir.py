@@ -66,29 +66,44 @@ def pid_of(path: Path) -> int:
 def make_private(folder: Path) -> None:
     """Make a folder that only this user can reach.
 
-    :raise OSError: it exists and others can reach it.
+    :raise OSError: it exists and others can reach it, or put another in its place.
     """
-    for path in (folder.parent, folder):  # mkdir gives parents no mode of their own
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700, parents=True)
-    check_private(folder)
+    # From the top down: nothing is made behind a link that was not looked at.
+    for path in (*reversed(folder.parents), folder):
+        if not os.path.lexists(path):
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+        _check(path, folder)
 
 
 def check_private(folder: Path) -> None:
     """Check that nobody else can reach ``folder``, or put another in its place.
 
-    :raise OSError: somebody can, or it does not exist.
+    :raise FileNotFoundError: it does not exist.
+    :raise OSError: somebody can.
     """
-    for path, others in ((folder, 0o077), (folder.parent, 0o022)):
-        status = path.lstat()
-        if not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(f"{path} is a file or a link, not a folder")
-        owners = {os.geteuid()} if path == folder else {os.geteuid(), 0}
-        shared = path != folder and bool(status.st_mode & stat.S_ISVTX)
-        if status.st_uid not in owners:  # the owner may rename what is in it
-            raise PermissionError(
-                f"{path} belongs to another user (uid {status.st_uid}): run this as"
-                " that user or set MYSQLPOOL_RUNTIME_DIR to a folder of your own"
-            )
-        if status.st_mode & others and not shared:
-            raise PermissionError(f"{path} is open to others: chmod 700 {path}")
+    for path in (*reversed(folder.parents), folder):
+        _check(path, folder)
+
+
+def _check(path: Path, folder: Path) -> None:
+    """Check one folder on the way to ``folder``, or that itself.
+
+    Its parent is the app's user's, too, or root's. Of those above only the links are
+    looked at: their owner may point them elsewhere.
+    """
+    status = path.lstat()
+    own = path in (folder, folder.parent)
+    link = stat.S_ISLNK(status.st_mode)
+    if (link and own) or not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file or a link, not a folder")
+    owners = {os.geteuid()} if path == folder else {os.geteuid(), 0}
+    if (link or own) and status.st_uid not in owners:
+        raise PermissionError(
+            f"{path} belongs to another user (uid {status.st_uid}): run this as"
+            " that user or set MYSQLPOOL_RUNTIME_DIR to a folder of your own"
+        )
+    others = 0o077 if path == folder else 0o022
+    shared = path != folder and bool(status.st_mode & stat.S_ISVTX)
+    if own and status.st_mode & others and not shared:
+        raise PermissionError(f"{path} is open to others: chmod 700 {path}")

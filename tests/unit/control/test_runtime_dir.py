@@ -110,11 +110,57 @@ def test_unsafe_folder_is_refused(
             assert "set MYSQLPOOL_RUNTIME_DIR" in str(caught.value)
 
 
-def test_dead_link_is_refused_and_shows_no_worker(folder: Path) -> None:
-    stand_in(folder, "a dead link")
-    with pytest.raises(NotADirectoryError, match="is a file or a link, not a folder"):
-        make_private(folder)
-    assert ask_stats(folder) == []
+DECOYS = {
+    "the folder": "{folder}",
+    "its parent": "{base}",
+    "a folder above": "{above}",
+}
+
+
+@pytest.mark.parametrize("where", DECOYS)
+@pytest.mark.parametrize("what", ["a file", "a link", "a dead link"])
+def test_what_stands_in_its_place_is_refused_by_both_sides(
+    where: str, what: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "above" / "base" / "shop"
+    names = {"folder": folder, "base": folder.parent, "above": folder.parents[1]}
+    place = Path(DECOYS[where].format(**names))
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stand_in(place, what)
+    if what == "a link" and where == "a folder above":
+        make_private(folder)  # its own user's: it may be where it likes
+        return
+    for use in (make_private, ask_stats):
+        with pytest.raises(NotADirectoryError) as caught:
+            use(folder)
+        assert str(caught.value) == f"{place} is a file or a link, not a folder"
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("where", DECOYS)
+def test_nothing_is_made_behind_another_users_link(where: str, tmp_path: Path) -> None:
+    folder = tmp_path / "above" / "base" / "shop"
+    names = {"folder": folder, "base": folder.parent, "above": folder.parents[1]}
+    place = Path(DECOYS[where].format(**names))
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    place.symlink_to(victim)
+    os.chown(place, NOBODY, NOBODY, follow_symlinks=False)
+    for use in (make_private, ask_stats):
+        with pytest.raises(OSError, match=f"^{place} "):
+            use(folder)
+    assert list(victim.iterdir()) == []
+
+
+def test_folders_above_are_private_too(base: Path) -> None:
+    before = os.umask(0)
+    try:
+        make_private(base / "a" / "b" / "shop")
+    finally:
+        os.umask(before)
+    for path in (base / "a", base / "a" / "b", base / "a" / "b" / "shop"):
+        assert path.stat().st_mode & 0o777 == 0o700
 
 
 def test_folder_in_the_sticky_folder_of_all_is_safe(base: Path, folder: Path) -> None:
