@@ -21,11 +21,12 @@ from flask.globals import app_ctx
 from .control.runtime_dir import runtime_folder
 from .errors import NotInitializedError
 from .errors import PoolError
-from .pool.counters import MAX_ENDPOINTS
 from .pool.pool import Pool
 from .pool.pooled_connection import PooledConnection
 from .pool.pools import Pools
 from .stats.holders import capture_stack
+from .stats.readings import MAX_ENDPOINTS
+from .stats.text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ def _warn_of_lost_changes(bind: str, holder: str) -> None:
         "%s changed data in %r and did not commit: the changes were rolled back; call"
         " get_db().commit() or write `with transaction():`, or rollback() if that was"
         " meant",
-        holder,
+        printable(holder),
         bind,
     )
 

@@ -28,6 +28,7 @@ from .control.server import Control
 from .errors import PoolError
 from .pool.pool import Pool
 from .pool.pools import Pools
+from .stats.text import printable
 
 
 class MySQLPool:
@@ -111,7 +112,7 @@ class _Unavailable:
             handler = app.error_handler_spec[None][None].get(kind)
             if handler is not None and handler is not self:
                 return t.cast(ResponseReturnValue, app.ensure_sync(handler)(error))
-        app.logger.error("%s: %s", request.path, error)
+        app.logger.error("%s: %s", printable(request.path), error)
         # Within its timeout the queue has turned over.
         retry_after = max(1, math.ceil(error.retry_after or 0))
         unavailable = ServiceUnavailable(retry_after=retry_after)

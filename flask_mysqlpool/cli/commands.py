@@ -35,6 +35,7 @@ from ..diagnostics.server_info import query_servers
 from ..diagnostics.server_info import ServerInfo
 from ..stats.holders import Holder
 from ..stats.readings import PoolStats
+from ..stats.text import printable
 from . import tables
 from .watch import pace
 from .watch import Watch
@@ -99,7 +100,7 @@ def stats(
     servers = {
         name: info.as_dict()
         if isinstance(info, ServerInfo)
-        else {"error": f"cannot be reached: {info}"}
+        else {"error": f"cannot be reached: {printable(info)}"}
         for name, info in query_servers({b: pools[b].settings for b in binds}).items()
     }
     if as_json:
@@ -307,7 +308,8 @@ def _worker_json(worker: Reply[t.Any], binds: dict[str, t.Any]) -> dict[str, t.A
 
 
 def _print_json(value: t.Any) -> None:
-    click.echo(json.dumps(value, indent=2))
+    # DEL is the only control character that JSON leaves as it is.
+    click.echo(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
 
 
 def _print(what: tables.TitledTable | Text, to_stderr: bool = False) -> None:

@@ -21,10 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..control.client import Reply
-from ..diagnostics.checks import Finding
+from ..diagnostics.findings import Finding
 from ..stats.holders import Holder
 from ..stats.readings import EndpointStats
 from ..stats.readings import PoolStats
+from ..stats.text import printable
 
 VERDICTS = {"ok": "green", "warning": "yellow", "error": "bold red"}
 COLUMNS = (
@@ -261,7 +262,7 @@ def counts_table(workers: Iterable[Reply[dict[str, int]]]) -> TitledTable:
     table.add_column("worker", justify="right", no_wrap=True)
     table.add_column("pool", no_wrap=True)
     for name in names:
-        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+        table.add_column(Text(name.replace("_", " ")), justify="right", no_wrap=True)
     for worker in answered:
         for bind, counts in worker.binds.items():
             cells = [str(counts.get(name, "")) for name in names]
@@ -271,19 +272,15 @@ def counts_table(workers: Iterable[Reply[dict[str, int]]]) -> TitledTable:
 
 def error_lines(workers: Iterable[Reply[t.Any]]) -> list[Text]:
     """Return a line for each worker that did not answer or reported an error."""
-    return [Text(_error(each), style="red") for each in workers if each.error]
-
-
-def _error(worker: Reply[t.Any]) -> str:
-    verb = " is" if worker.error.startswith("not ") else ":"
-    return f"Worker {worker.pid}{verb} {worker.error}"
+    complaints = (each.complaint for each in workers if each.error)
+    return [Text(each[:1].upper() + each[1:], style="red") for each in complaints]
 
 
 def no_workers(folder: Path) -> Text:
     """Return a line that says in which folder no worker was found."""
     return Text(
-        f"No worker of this app is using its pools (looked in {folder} as user"
-        f" {os.geteuid()})"
+        f"No worker of this app is using its pools (looked in {printable(folder)} as"
+        f" user {os.geteuid()})"
     )
 
 
@@ -315,7 +312,7 @@ def settings_table(bind: str, settings: dict[str, t.Any]) -> TitledTable:
     table.add_column("setting", no_wrap=True)
     table.add_column("value", overflow="fold")
     for name, value in settings.items():
-        table.add_row(name, Text('""' if value == "" else str(value)))
+        table.add_row(name, Text('""' if value == "" else printable(value)))
     return TitledTable(f"Settings of {bind}", table)
 
 

@@ -19,8 +19,10 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..stats import received
 from ..stats.holders import Holder
 from ..stats.readings import PoolStats
+from ..stats.text import printable
 from .runtime_dir import check_private
 from .runtime_dir import pid_of
 from .runtime_dir import socket_paths
@@ -29,8 +31,10 @@ logger = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT = 1.0  # seconds
 CLOSE_TIMEOUT = 3 * ANSWER_TIMEOUT  # closing connections takes longer than counting
-MAX_ANSWER = 4 * 1024 * 1024  # bytes, of one process
-_UNREADABLE = "not answering in a way that this version reads"
+MAX_ANSWER = 2 * 1024 * 1024  # bytes, of one process
+MAX_ANSWERS = 8 * MAX_ANSWER  # that are kept of all together
+MAX_ERROR = 500  # characters of an error that a process answers
+_RUBBISH = "answered rubbish (is it of another version?)"
 
 _T = t.TypeVar("_T")
 
@@ -42,6 +46,14 @@ class Reply(t.Generic[_T]):
     pid: int
     binds: dict[str, _T] = dataclasses.field(default_factory=dict)
     error: str = ""
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong with the process, as a sentence; empty if it answered."""
+        if not self.error:
+            return ""
+        verb = " is" if self.error.startswith("not ") else ":"
+        return f"worker {self.pid}{verb} {self.error}"
 
 
 def ask_stats(folder: Path) -> list[Reply[PoolStats]]:
@@ -59,7 +71,7 @@ def ask_holders(folder: Path, stacks: bool = False) -> list[Reply[list[Holder]]]
     :raise OSError: others can reach the folder.
     """
     request = {"command": "who", "stacks": stacks}
-    return ask(folder, request, lambda packed: [Holder.unpack(each) for each in packed])
+    return ask(folder, request, _holders)
 
 
 def ask_recycle(
@@ -71,7 +83,7 @@ def ask_recycle(
     :raise OSError: others can reach the folder.
     """
     request = {"command": "recycle", "bind": bind}
-    return ask(folder, request, _counts, pid, CLOSE_TIMEOUT)
+    return ask(folder, request, received.counts, pid, CLOSE_TIMEOUT)
 
 
 def ask_resize(
@@ -83,11 +95,11 @@ def ask_resize(
     :raise OSError: others can reach the folder.
     """
     request = {"command": "resize", "bind": bind, "max_size": max_size}
-    return ask(folder, request, _counts, pid, CLOSE_TIMEOUT)
+    return ask(folder, request, received.counts, pid, CLOSE_TIMEOUT)
 
 
-def _counts(packed: dict[str, int]) -> dict[str, int]:
-    return {str(name): int(count) for name, count in packed.items()}
+def _holders(packed: list[dict[str, t.Any]]) -> list[Holder]:
+    return [Holder.unpack(each) for each in received.items(packed)]
 
 
 def merged(replies: Iterable[Reply[PoolStats]]) -> dict[str, PoolStats]:
@@ -109,7 +121,7 @@ def ask(
     """Ask every process of the app, all at once; return the replies in order of pid.
     Sockets of dead processes are removed.
 
-    :param unpack: converts the answer for one bind.
+    :param unpack: converts the answer for one bind, and raises if it is not one.
     :param pid: ask only this process.
     :param timeout: seconds until all must have answered.
     :raise OSError: others can reach the folder.
@@ -134,19 +146,21 @@ def _exchange(paths: list[Path], request: bytes, timeout: float) -> list[_Answer
             try:
                 connection = stack.enter_context(_send(path, request))
             except (ConnectionRefusedError, FileNotFoundError):
-                path.unlink(missing_ok=True)  # its process is dead
+                with contextlib.suppress(OSError):
+                    path.unlink()  # its process is dead
                 continue
             except OSError as error:
-                answer.error = f"not answering ({error})"
+                answer.error = f"not answering ({printable(error)})"
             else:
                 selector.register(connection, selectors.EVENT_READ, answer)
             answers.append(answer)
-        left = timeout
+        left, room = timeout, MAX_ANSWERS
         while selector.get_map() and left > 0:
             # The last time without waiting, for what came in while this process slept.
             left = deadline - time.monotonic()
             for key, _ in selector.select(max(0.0, left)):
-                if key.data.receive(key.fileobj):
+                room -= key.data.receive(key.fileobj, room)
+                if key.data.ended:
                     selector.unregister(key.fileobj)
     return answers
 
@@ -169,26 +183,36 @@ class _Answer:
 
     def __init__(self, pid: int) -> None:
         self.error = "not answering (timed out)"  # until there is an answer
+        self.ended = False  # nothing more is expected
         self._pid = pid
         self._line = bytearray()
 
-    def receive(self, connection: socket.socket) -> bool:
-        """Read what has come in. Return whether nothing more is expected."""
+    def receive(self, connection: socket.socket, room: int) -> int:
+        """Read what has come in; return how many bytes more are kept of the answer.
+
+        :param room: how many more may be.
+        """
+        before = len(self._line)
         try:
             chunk = connection.recv(65536)
         except BlockingIOError:
-            return False
+            return 0
         except OSError as error:
-            self.error = f"not answering ({error})"
-            return True
+            self._end(f"not answering ({error})")
+            return 0
         self._line += chunk
-        if len(self._line) > MAX_ANSWER:
-            self.error = _UNREADABLE
-            return True
-        if chunk and not chunk.endswith(b"\n"):
-            return False
-        self.error = ""
-        return True
+        if len(self._line) > MAX_ANSWER or len(chunk) > room:
+            self._end(_RUBBISH)
+        elif not self._line:
+            self._end("not answering (it closed the connection)")
+        elif not chunk or chunk.endswith(b"\n"):
+            self._end("")
+        return len(self._line) - before
+
+    def _end(self, error: str) -> None:
+        self.ended, self.error = True, error
+        if error:
+            self._line.clear()
 
     def reply(self, unpack: Callable[[t.Any], _T]) -> Reply[_T]:
         """Return what the process answered, or why it did not."""
@@ -197,10 +221,14 @@ class _Answer:
         try:
             answer = json.loads(self._line)
             if "error" in answer:
-                return Reply(self._pid, error=str(answer["error"]))
+                error = received.text(answer["error"])[:MAX_ERROR]
+                return Reply(self._pid, error=error or _RUBBISH)
             binds = answer["binds"].items()
-            return Reply(self._pid, {name: unpack(packed) for name, packed in binds})
+            return Reply(
+                self._pid,
+                {received.text(name): unpack(packed) for name, packed in binds},
+            )
         except Exception as error:  # another version, or another program
             start = bytes(self._line[:100])
             logger.debug("process %d answered %r", self._pid, start, exc_info=error)
-            return Reply(self._pid, error=_UNREADABLE)
+            return Reply(self._pid, error=_RUBBISH)

@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..stats.text import printable
 
 MAX_PATH = 103  # bytes in a socket's address, on every system
 _MAX_PID = 4_194_304
@@ -92,18 +93,18 @@ def _check(path: Path, folder: Path) -> None:
     Its parent is the app's user's, too, or root's. Of those above only the links are
     looked at: their owner may point them elsewhere.
     """
-    status = path.lstat()
+    status, shown = path.lstat(), printable(path)
     own = path in (folder, folder.parent)
     link = stat.S_ISLNK(status.st_mode)
     if (link and own) or not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file or a link, not a folder")
+        raise NotADirectoryError(f"{shown} is a file or a link, not a folder")
     owners = {os.geteuid()} if path == folder else {os.geteuid(), 0}
     if (link or own) and status.st_uid not in owners:
         raise PermissionError(
-            f"{path} belongs to another user (uid {status.st_uid}): run this as"
+            f"{shown} belongs to another user (uid {status.st_uid}): run this as"
             " that user or set MYSQLPOOL_RUNTIME_DIR to a folder of your own"
         )
     others = 0o077 if path == folder else 0o022
     shared = path != folder and bool(status.st_mode & stat.S_ISVTX)
     if own and status.st_mode & others and not shared:
-        raise PermissionError(f"{path} is open to others: chmod 700 {path}")
+        raise PermissionError(f"{shown} is open to others: chmod 700 {shown}")

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 MAX_REQUEST = 4096  # bytes
 READ_TIMEOUT = SEND_TIMEOUT = ANSWER_TIMEOUT / 2
+MAX_ASKERS = 32  # that are served at once, each in a thread
 
 _serial = itertools.count()
 
@@ -107,25 +108,32 @@ class Control:
                     return
                 time.sleep(ANSWER_TIMEOUT / 10)  # no file descriptor is free
                 continue
-            self._serve_one(asker)
+            listener.seats.acquire()  # one that says nothing leaves soon
+            self._serve_one(asker, listener.seats)
 
-    def _serve_one(self, asker: socket.socket) -> None:
+    def _serve_one(self, asker: socket.socket, seats: threading.Semaphore) -> None:
         """Answer in a thread, so that a slow asker or command delays nobody else."""
         thread = threading.Thread(
-            target=self._converse, args=(asker,), name="mysqlpool-answer", daemon=True
+            target=self._converse,
+            args=(asker, seats),
+            name="mysqlpool-answer",
+            daemon=True,
         )
         try:
             thread.start()
         except RuntimeError as error:  # no thread to be had
             logger.debug("a question was not answered: %s", error)
             asker.close()
+            seats.release()
 
-    def _converse(self, asker: socket.socket) -> None:
+    def _converse(self, asker: socket.socket, seats: threading.Semaphore) -> None:
         with asker:
             try:
                 self._answer(asker)
             except Exception as error:  # whatever was sent
                 logger.debug("a question was not answered: %s", error)
+            finally:
+                seats.release()
 
     def _answer(self, asker: socket.socket) -> None:
         answer = self._carry_out(json.loads(_read_request(asker)))
@@ -155,6 +163,7 @@ class _Listener:
 
     def __init__(self) -> None:
         self.closed = False
+        self.seats = threading.Semaphore(MAX_ASKERS)
         self._path = Path()
         self._socket: socket.socket | None = None
 

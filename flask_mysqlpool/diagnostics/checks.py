@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 import time
 import typing as t
 from collections.abc import Callable
@@ -11,44 +11,23 @@ from collections.abc import Mapping
 
 from ..config.settings import FIELDS
 from ..config.settings import Settings
-from ..control.client import merged
 from ..control.client import Reply
 from ..stats.readings import PoolStats
+from ..stats.text import printable
+from .findings import Finding
 from .server_info import query_servers
 from .server_info import ServerInfo
-from .sizing import Demand
-from .sizing import longest_holder
+from .worker_checks import check_pools
+from .worker_checks import check_workers
 
 # The first with session tracking and session resets.
 MIN_VERSIONS = {"MariaDB": (10, 3), "MySQL": (8, 0)}
-EXHAUSTION_WINDOW = 300.0  # seconds for which an exhausted pool is reported
-SAMPLE_INTERVAL = 1.0  # seconds between the two readings of a demand
 MAX_CLOCK_SKEW = 2.0  # seconds
 MAX_MAINTENANCE_INTERVAL = 30.0  # seconds, of the housekeeper
 FULL_UNICODE = {"utf8mb4", "utf16", "utf16le", "utf32", "gb18030"}
 
 Replies = list[Reply[PoolStats]]
 Servers = Mapping[str, ServerInfo | Exception]
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """The outcome of one check.
-
-    :param binds: the binds that it concerns.
-    :param verdict: "ok", "warning" or "error".
-    :param text: what was found, with its numbers.
-    :param change: what to change, empty if the verdict is "ok".
-    """
-
-    binds: list[str]
-    check: str
-    verdict: str
-    text: str
-    change: str = ""
-
-    def as_dict(self) -> dict[str, t.Any]:
-        return dataclasses.asdict(self)
 
 
 def run_checks(
@@ -60,7 +39,7 @@ def run_checks(
     """Check each bind, each server and account, and the workers.
 
     :param ask: asks the running workers. If a pool was exhausted, it is called again
-        after :data:`SAMPLE_INTERVAL`.
+        after :data:`~.worker_checks.SAMPLE_INTERVAL`.
     """
     replies, asked_at = ask(), time.monotonic()
     servers = query(binds)
@@ -74,21 +53,26 @@ def run_checks(
             yield _charset(bind, info)
             yield _wait_timeout(bind, settings, info)
         else:
-            yield Finding([bind], "connect", "error", f"cannot connect: {info}")
+            yield Finding(
+                [bind], "connect", "error", f"cannot connect: {printable(info)}"
+            )
         yield from _settings(bind, settings)
     for group in _grouped(reached, lambda info: info.identity):
         yield _clock(group, reached)
         yield _limit(group, binds, reached, replies)
     for group in _grouped(reached, lambda info: (info.identity, info.account)):
         yield _account(group, binds, reached, replies)
-    yield _workers(list(binds), replies)
-    yield from _pools(binds, replies, ask, pause, asked_at)
+    yield check_workers(list(binds), replies)
+    yield from check_pools(binds, replies, ask, pause, asked_at)
 
 
 def _version(bind: str, info: ServerInfo) -> Finding:
     product = "MariaDB" if "MariaDB" in info.version else "MySQL"
-    major, minor, *_ = info.version.split(".")
-    if (int(major), int(minor)) >= MIN_VERSIONS[product]:
+    numbers = re.match(r"(\d{1,9})\.(\d{1,9})", info.version)
+    if numbers is None:
+        text = f"{info.version!r} is no version of MariaDB or MySQL"
+        return Finding([bind], "version", "error", text, "use one of them")
+    if (int(numbers[1]), int(numbers[2])) >= MIN_VERSIONS[product]:
         return Finding([bind], "version", "ok", info.version)
     oldest = ".".join(map(str, MIN_VERSIONS[product]))
     text = f"{info.version} is too old to reset sessions"
@@ -266,119 +250,6 @@ def _advise_max_size(group: list[str], replies: Replies, limit: int) -> str:
     if len(group) > 1:
         return f"lower MYSQLPOOL_MAX_SIZE of these binds to {size} in total"
     return f"lower MYSQLPOOL_MAX_SIZE to {size}"
-
-
-def _workers(binds: list[str], replies: Replies) -> Finding:
-    silent = [reply for reply in replies if reply.error]
-    if silent:
-        text = "; ".join(f"worker {reply.pid} is {reply.error}" for reply in silent)
-        change = "check whether the process is stopped or its threads are blocked"
-        return Finding(binds, "workers", "error", text, change)
-    if not replies:
-        return Finding(binds, "workers", "ok", "no running worker found")
-    many = len(replies) > 1
-    text = f"{len(replies)} worker{'s' * many} answer{'s' * (not many)}"
-    return Finding(binds, "workers", "ok", text)
-
-
-def _pools(
-    binds: Mapping[str, Settings],
-    before: Replies,
-    ask: Callable[[], Replies],
-    pause: Callable[[float], None],
-    asked_at: float,
-) -> Iterator[Finding]:
-    """Check whether callers had to wait, and whether connections leak."""
-    totals = {bind: merged(before).get(bind, PoolStats()) for bind in binds}
-    after, seconds = before, 0.0
-    if any(_exhausted(total) for total in totals.values()):
-        pause(max(0.0, asked_at + SAMPLE_INTERVAL - time.monotonic()))
-        after, seconds = ask(), time.monotonic() - asked_at
-    for bind, total in totals.items():
-        if _exhausted(total):
-            pairs = _pairs(bind, before, after)
-            yield _exhaustion(bind, total, pairs, seconds)
-        else:
-            minutes = f"{EXHAUSTION_WINDOW / 60:.0f} minutes"
-            text = f"no caller had to wait in the last {minutes}"
-            yield Finding([bind], "exhausted", "ok", text)
-        yield _leaks(bind, total)
-
-
-def _exhausted(total: PoolStats) -> bool:
-    return total.exhausted_ago is not None and total.exhausted_ago < EXHAUSTION_WINDOW
-
-
-def _pairs(
-    bind: str, before: Replies, after: Replies
-) -> list[tuple[PoolStats, PoolStats]]:
-    """Return both readings of each worker that answered twice."""
-    first = {reply.pid: reply.binds.get(bind) for reply in before}
-    second = {reply.pid: reply.binds.get(bind) for reply in after}
-    return [(a, b) for pid, b in second.items() if b and (a := first.get(pid))]
-
-
-def _exhaustion(
-    bind: str,
-    total: PoolStats,
-    pairs: list[tuple[PoolStats, PoolStats]],
-    seconds: float,
-) -> Finding:
-    """Describe the demand, the size that it needs, and the longest holder."""
-    before = PoolStats.merged(a for a, _ in pairs)
-    after = PoolStats.merged(b for _, b in pairs)
-    demand = Demand.between(before, after, seconds)
-    text = (
-        f"a caller had to wait {total.exhausted_ago or 0:.0f} s ago; since the workers"
-        f" started, {total.queued} of {total.checkouts} checkouts waited and"
-        f" {total.timeouts} timed out. "
-    )
-    text += f"Now {demand}" if demand else _describe_stall(after)
-    changes = [*_advise_size(demand, after, len(pairs)), *_advise_endpoint(total)]
-    if demand is None and after.in_use:
-        changes.append(f"`flask pool who --stack --bind {bind}` shows the holders")
-    return Finding([bind], "exhausted", "warning", text, "; ".join(changes))
-
-
-def _advise_size(
-    demand: Demand | None, reading: PoolStats, workers: int
-) -> Iterator[str]:
-    if demand is not None:
-        needed, have = demand.size(workers), reading.max_size // workers
-        if needed > have:
-            yield f"set MYSQLPOOL_MAX_SIZE to {needed} or more (it is {have})"
-        else:
-            yield f"MYSQLPOOL_MAX_SIZE ({have}) is enough on average, but not for peaks"
-
-
-def _advise_endpoint(total: PoolStats) -> Iterator[str]:
-    name, share = longest_holder(total)
-    if share:
-        p99 = total.endpoints[name].use_seconds.percentile(0.99)
-        part = f"{share:.0%} of the time that connections are held"
-        yield f"shorten {name}: {part}, p99 {p99:.3f} s"
-
-
-def _describe_stall(reading: PoolStats) -> str:
-    uses = reading.use_seconds
-    return (
-        f"Now no connection is returned: {reading.in_use} are checked out, the oldest"
-        f" for {reading.oldest_use_seconds:.1f} s, and {reading.waiting} callers wait;"
-        f" earlier ones were held {uses.mean:.3f} s on average,"
-        f" p99 {uses.percentile(0.99):.3f} s"
-    )
-
-
-def _leaks(bind: str, total: PoolStats) -> Finding:
-    if not total.leaks:
-        text = "no connection was held longer than MYSQLPOOL_LEAK_AFTER"
-        return Finding([bind], "leaks", "ok", text)
-    text = (
-        f"{total.leaks} held longer than MYSQLPOOL_LEAK_AFTER since the workers"
-        f" started; the oldest checkout now lasts {total.oldest_use_seconds:.1f} s"
-    )
-    change = f"`flask pool who --stack --bind {bind}` shows holders and stacks"
-    return Finding([bind], "leaks", "warning", text, change)
 
 
 def _readings(group: list[str], replies: Replies) -> Iterator[tuple[str, PoolStats]]:

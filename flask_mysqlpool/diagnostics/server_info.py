@@ -12,6 +12,7 @@ from pymysql.cursors import DictCursor
 
 from ..config.settings import Settings
 from ..driver.connector import Connector
+from ..stats.text import printable
 
 MAX_CONNECT_TIMEOUT = 5.0  # seconds
 QUIT_TIMEOUT = 1.0  # seconds
@@ -30,6 +31,7 @@ _COLUMNS = {
     "charset_of_database": "@@character_set_database",
     "charset_of_server": "@@character_set_server",
 }
+_NUMBERS = {"max_connections", "max_user_connections", "wait_timeout", "port"}
 _QUERY = "SELECT " + ", ".join(f"{sql} AS `{key}`" for key, sql in _COLUMNS.items())
 
 
@@ -104,10 +106,12 @@ def _read(cursor: DictCursor) -> ServerInfo:
     clock = float(row("SELECT @@timestamp AS now")["now"])
     round_trip = time.monotonic() - began
     threads = row("SHOW STATUS LIKE %s", "Threads_connected").get("Value", 0)
+    values: dict[str, t.Any] = {key: printable(columns[key] or "") for key in _COLUMNS}
+    values |= {key: int(columns[key]) for key in _NUMBERS}
     return ServerInfo(
-        **columns | {"database": columns["database"] or ""},
+        **values,
         threads_connected=int(threads),
-        tls=row("SHOW STATUS LIKE %s", "Ssl_cipher").get("Value", ""),
+        tls=printable(row("SHOW STATUS LIKE %s", "Ssl_cipher").get("Value", "")),
         clock_ahead_seconds=round(clock - sent_at - round_trip / 2, 6),
         round_trip_seconds=round(round_trip, 6),
     )

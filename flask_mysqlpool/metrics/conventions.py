@@ -16,6 +16,7 @@ from flask import Flask
 from ..context import pools_of
 from ..stats.histogram import Histogram
 from ..stats.readings import PoolStats
+from ..stats.text import printable
 
 POOL_NAME = "db.client.connection.pool.name"
 STATE = "db.client.connection.state"
@@ -157,6 +158,7 @@ def pool_names(app: Flask) -> dict[str, str]:
         name = settings.unix_socket or _host_and_port(settings.host, settings.port)
         if settings.database:
             name += f"/{settings.database}"
+        name = printable(name)
         names[bind] = f"{name}#{bind}" if name in names.values() else name
     return names
 

@@ -21,6 +21,7 @@ from ..config.settings import Settings
 from ..driver.session import Session
 from ..driver.wire import refused_by_server
 from ..errors import PoolTimeout
+from ..stats.text import printable
 from .checkout_log import logger as checkout_log
 from .checkout_log import note_returned
 from .checkout_log import note_wait
@@ -143,7 +144,8 @@ class Checkout:
             pass  # the connection is gone: a reset could not be sent
         except Exception as error:
             with contextlib.suppress(Exception):  # of a handler of the log
-                logger.warning("pool %r: a reset failed: %s", slots.name, error)
+                text = "pool %r: a reset failed: %s"
+                logger.warning(text, slots.name, printable(error))
         now = monotonic()
         if checkout_log.level:
             with contextlib.suppress(Exception):  # of a handler of the log
@@ -308,10 +310,11 @@ class Checkout:
             what = f"no connection within {limit:g} s" if limit else "none is free"
         elif refused_by_server(cause):
             code = cause.args[0]
-            what = f"no connection within {limit:g} s: the server is full: {cause}"
+            what = f"no connection within {limit:g} s: the server is full:"
+            what += f" {printable(cause)}"
         else:
             code = CR.CR_CONN_HOST_ERROR
-            what = f"the server cannot be reached: {cause}"
+            what = f"the server cannot be reached: {printable(cause)}"
         now = monotonic()
         reading = self._slots.snapshot(now, by_endpoint=False)
         oldest = ""

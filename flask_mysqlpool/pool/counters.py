@@ -6,10 +6,10 @@ from collections import Counter
 
 from ..stats.histogram import Histogram
 from ..stats.readings import EndpointStats
+from ..stats.readings import MAX_ENDPOINTS
 from ..stats.readings import PoolStats
 from .entry import PoolEntry
 
-MAX_ENDPOINTS = 200  # holders that are counted apart
 OTHERS = "(others)"
 
 

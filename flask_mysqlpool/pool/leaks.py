@@ -12,6 +12,7 @@ from ..stats.holders import current_stack
 from ..stats.holders import format_stack
 from ..stats.holders import Holder
 from ..stats.holders import thread_name
+from ..stats.text import printable
 from .entry import PoolEntry
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 def who(entry: PoolEntry) -> str:
     """Return who holds a connection, in words."""
     thread = f"thread {thread_name(_thread_of(entry))}"
-    return f"{entry.holder} in {thread}" if entry.holder else thread
+    return f"{printable(entry.holder)} in {thread}" if entry.holder else thread
 
 
 def _thread_of(entry: PoolEntry) -> threading.Thread | None:
@@ -39,9 +40,9 @@ def holder_of(entry: PoolEntry, now: float, stacks: bool) -> Holder:
     backslashes = not session.status_before & NO_BACKSLASH_ESCAPES
     return Holder(
         seconds=now - entry.lent_at,
-        holder=entry.holder,
+        holder=printable(entry.holder),
         thread=thread_name(_thread_of(entry)),
-        statement=without_values(statement, backslashes),
+        statement=printable(without_values(statement, backslashes)),
         in_transaction=session.in_transaction,
         connection_id=t.cast(int, session.thread_id()),
         taken=format_stack(entry.stack),

@@ -6,6 +6,7 @@ import logging
 from time import monotonic
 
 from ..config.settings import Settings
+from ..stats.text import printable
 from .checkout import Checkout
 from .circuit_breaker import CircuitBreaker
 from .leaks import LeakReports
@@ -67,7 +68,7 @@ class Maintenance:
             entry = self._checkout.open_entry(reservation, deadline)
             reason = self._slots.store(reservation, entry, monotonic())
         except Exception as error:
-            logger.log(level, "cannot keep min_size: %s", error)
+            logger.log(level, "cannot keep min_size: %s", printable(error))
             self._minimum_kept = False
             return False
         finally:

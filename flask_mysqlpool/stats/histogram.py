@@ -5,6 +5,8 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Iterator
 
+from . import received
+
 # Eight buckets to each power of two: a percentile is off by 1/16 at most.
 _SIZE = 304  # up to 2**40 microseconds, twelve days; longer ones go into the last
 
@@ -96,10 +98,14 @@ class Histogram:
 
     @classmethod
     def unpack(cls, packed: dict[str, t.Any]) -> Histogram:
+        """Return what another process packed.
+
+        :raise AttributeError, LookupError, TypeError, ValueError: it is no histogram.
+        """
         histogram = cls()
         for index, count in packed["counts"].items():
-            histogram.counts[int(index)] = int(count)
-        histogram.max = float(packed["max"])
+            histogram.counts[int(index)] = received.count(count)
+        histogram.max = received.seconds(packed["max"])
         return histogram
 
 

@@ -16,6 +16,9 @@ from collections.abc import Iterable
 from types import CodeType
 from types import FrameType
 
+from . import received
+from .text import printable
+
 StackEntry = tuple[CodeType, int]  # a frame's code, and its current instruction
 
 MAX_FRAMES = 200  # of a stack that is captured
@@ -55,7 +58,20 @@ class Holder:
 
     @classmethod
     def unpack(cls, packed: dict[str, t.Any]) -> Holder:
-        return cls(**{f.name: packed[f.name] for f in dataclasses.fields(cls)})
+        """Return what another process sent.
+
+        :raise AttributeError, LookupError, TypeError, ValueError: it is no holder.
+        """
+        return cls(
+            seconds=received.seconds(packed["seconds"]),
+            holder=received.text(packed["holder"]),
+            thread=received.text(packed["thread"]),
+            statement=received.text(packed["statement"]),
+            in_transaction=received.flag(packed["in_transaction"]),
+            connection_id=received.count(packed["connection_id"]),
+            taken=received.lines(packed["taken"]),
+            stands=received.lines(packed["stands"]),
+        )
 
 
 def capture_stack(
@@ -98,7 +114,8 @@ def thread_name(thread: threading.Thread | None) -> str:
     """Return the name of a thread, with a note if it has ended."""
     if thread is None:
         return "unknown"
-    return thread.name if thread.is_alive() else f"{thread.name} (ended)"
+    name = printable(thread.name)
+    return name if thread.is_alive() else f"{name} (ended)"
 
 
 def _is_of_application(path: str) -> bool:
@@ -114,7 +131,7 @@ def _format_entry(entry: StackEntry) -> str:
     inside = os.path.join(_STARTED_IN, "")
     if path.startswith(inside):
         path = path[len(inside) :]
-    return f"{path}:{_line(code, instruction)} in {code.co_name}"
+    return printable(f"{path}:{_line(code, instruction)} in {code.co_name}")
 
 
 def _line(code: CodeType, instruction: int) -> int:

@@ -7,12 +7,14 @@ import typing as t
 from collections.abc import Callable
 from collections.abc import Iterable
 
+from . import received
 from .histogram import Histogram
+
+MAX_ENDPOINTS = 200  # that a pool counts apart; the others share one name
 
 Convert = Callable[[Histogram], t.Any]
 
 _R = t.TypeVar("_R", bound="Reading")
-_P = t.TypeVar("_P", bound="PoolStats")
 
 
 @dataclasses.dataclass
@@ -29,13 +31,15 @@ class Reading:
 
     @classmethod
     def unpack(cls: type[_R], packed: dict[str, t.Any]) -> _R:
+        """Return what another process packed.
+
+        :raise AttributeError, LookupError, TypeError, ValueError: it is no reading.
+        """
         reading = cls()
         for field in dataclasses.fields(cls):
-            if isinstance(getattr(reading, field.name), Histogram):
-                value = Histogram.unpack(packed[field.name])
-                setattr(reading, field.name, value)
-            elif field.name in packed:
-                setattr(reading, field.name, packed[field.name])
+            if field.name in packed or field.type == "Histogram":
+                unpack = _UNPACK[str(field.type)]
+                setattr(reading, field.name, unpack(packed[field.name]))
         return reading
 
     def add(self: _R, other: _R) -> None:
@@ -119,13 +123,6 @@ class PoolStats(Reading):
     endpoints: dict[str, EndpointStats] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def unpack(cls: type[_P], packed: dict[str, t.Any]) -> _P:
-        reading = super().unpack(packed)
-        packed_by_name = packed.get("endpoints", {}).items()
-        reading.endpoints = {n: EndpointStats.unpack(p) for n, p in packed_by_name}
-        return reading
-
-    @classmethod
     def merged(cls, readings: Iterable[PoolStats]) -> PoolStats:
         """Return the total of several readings."""
         total = cls()
@@ -149,3 +146,21 @@ class PoolStats(Reading):
             name: each.numbers(convert) for name, each in self.endpoints.items()
         }
         return numbers
+
+
+def _endpoints(packed: dict[str, t.Any]) -> dict[str, EndpointStats]:
+    if len(packed) > MAX_ENDPOINTS + 1:
+        raise ValueError(f"{len(packed)} endpoints")
+    return {
+        received.text(name): EndpointStats.unpack(each) for name, each in packed.items()
+    }
+
+
+_UNPACK: dict[str, Callable[[t.Any], t.Any]] = {  # by the type of the field
+    "int": received.count,
+    "float": received.seconds,
+    "float | None": lambda value: None if value is None else received.seconds(value),
+    "dict[str, int]": received.counts,
+    "dict[str, EndpointStats]": _endpoints,
+    "Histogram": Histogram.unpack,
+}

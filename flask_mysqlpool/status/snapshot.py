@@ -19,6 +19,7 @@ from ..control.client import merged
 from ..control.client import Reply
 from ..stats.holders import Holder
 from ..stats.readings import PoolStats
+from ..stats.text import printable
 
 CACHE_SECONDS = 0.5  # for which all viewers get the same snapshot
 # From good to bad.
@@ -57,7 +58,7 @@ def take(app_name: str, binds: list[str], folder: Path) -> dict[str, t.Any]:
         holders = _by_pid(asked.result())
     totals = merged(replies)
     return {
-        "app": app_name,
+        "app": printable(app_name),
         "time": time.time(),
         "workers": [_worker(each, holders.pop(each.pid, {})) for each in replies],
         "totals": {bind: _total(totals.get(bind, PoolStats())) for bind in binds},

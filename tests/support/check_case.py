@@ -7,8 +7,8 @@ import typing as t
 
 from flask_mysqlpool.config.settings import Settings
 from flask_mysqlpool.control.client import Reply
-from flask_mysqlpool.diagnostics.checks import Finding
 from flask_mysqlpool.diagnostics.checks import run_checks
+from flask_mysqlpool.diagnostics.findings import Finding
 from flask_mysqlpool.diagnostics.server_info import ServerInfo
 from flask_mysqlpool.stats.readings import PoolStats
 

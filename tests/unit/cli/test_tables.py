@@ -19,7 +19,7 @@ from flask_mysqlpool.cli.tables import server_line
 from flask_mysqlpool.cli.tables import settings_table
 from flask_mysqlpool.cli.tables import workers_table
 from flask_mysqlpool.control.client import Reply
-from flask_mysqlpool.diagnostics.checks import Finding
+from flask_mysqlpool.diagnostics.findings import Finding
 from flask_mysqlpool.stats.holders import Holder
 from flask_mysqlpool.stats.readings import EndpointStats
 from flask_mysqlpool.stats.readings import PoolStats

@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from flask_mysqlpool.control.client import Reply
-from flask_mysqlpool.diagnostics import checks as doctor
-from flask_mysqlpool.diagnostics.checks import Finding
+from flask_mysqlpool.diagnostics import checks
+from flask_mysqlpool.diagnostics import worker_checks
+from flask_mysqlpool.diagnostics.findings import Finding
 from flask_mysqlpool.stats.readings import EndpointStats
 from flask_mysqlpool.stats.readings import PoolStats
 
@@ -60,7 +61,8 @@ def exhausted(case: CheckCase) -> Callable[[PoolStats, PoolStats], Finding]:
 def a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a second pass between one look at the clock and the next."""
     clock = types.SimpleNamespace(monotonic=itertools.count().__next__)
-    monkeypatch.setattr(doctor, "time", clock)
+    monkeypatch.setattr(checks, "time", clock)
+    monkeypatch.setattr(worker_checks, "time", clock)
 
 
 @pytest.mark.usefixtures("a_second")
