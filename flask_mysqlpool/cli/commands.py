@@ -28,6 +28,7 @@ from ..control.client import ask_holders
 from ..control.client import ask_recycle
 from ..control.client import ask_resize
 from ..control.client import ask_stats
+from ..control.client import find_elsewhere
 from ..control.client import merged
 from ..control.client import Reply
 from ..diagnostics.checks import run_checks
@@ -119,7 +120,7 @@ def _print_stats(
 ) -> None:
     table = tables.endpoints_table if endpoints else tables.workers_table
     if not workers:
-        _print(tables.no_workers(folder_of(current_app)))
+        _print(_no_workers())
     for name, total in totals.items():
         if workers:
             _print(table(name, workers, total))
@@ -146,7 +147,7 @@ def _watch_stats(
             pacing = f"every {seconds:g} s, stop with Ctrl-C"
             heading = [Text(f"{moment:%H:%M:%S}, {pacing}")]
             if not workers:
-                heading.append(tables.no_workers(folder_of(current_app)))
+                heading.append(_no_workers())
             if live:
                 live.update(Group(*heading, watch), refresh=True)
             else:
@@ -170,7 +171,7 @@ def who(bind: str | None, stack: bool, as_json: bool) -> None:
         _print_json({"workers": [_holders_json(each, binds) for each in workers]})
         return
     if not workers:
-        _print(tables.no_workers(folder_of(current_app)))
+        _print(_no_workers())
     for name in binds if workers else []:
         _print(tables.holders_table(name, workers, stack))
 
@@ -181,12 +182,15 @@ def check(as_json: bool) -> None:
     """Check settings, workers and servers; exit with 1 on an error."""
     settings = {name: each.settings for name, each in pools_of(current_app).items()}
     findings = list(run_checks(settings, lambda: _ask_workers(ask_stats)))
-    passed = all(finding.verdict != "error" for finding in findings)
+    verdicts = {finding.verdict for finding in findings}
+    passed = verdicts <= {"ok", "warning"}
     if as_json:
         found = [finding.as_dict() for finding in findings]
         _print_json({"ok": passed, "findings": found})
     else:
         _console().print(tables.findings_table(findings))
+    if "unknown" in verdicts:
+        _print(_no_workers(), to_stderr=True)
     if not passed:
         sys.exit(1)
 
@@ -220,7 +224,9 @@ def resize(max_size: int, bind: str | None, pid: int | None, as_json: bool) -> N
 def _print_answers(
     workers: list[Reply[dict[str, int]]], pid: int | None, as_json: bool
 ) -> None:
-    """Print what each worker did; exit with 1 if one failed or did not answer."""
+    """Print what each worker did; exit with 1 if one failed or did not answer, or if
+    there is none: whether anything was done is then unknown.
+    """
     if pid is not None and not workers:
         raise click.BadParameter(
             f"no worker with process id {pid} uses the pools of this app:"
@@ -229,11 +235,11 @@ def _print_answers(
         )
     if as_json:
         _print_json({"workers": [_worker_json(each, each.binds) for each in workers]})
-    elif not workers:
-        _print(tables.no_workers(folder_of(current_app)))
     elif any(worker.binds for worker in workers):
         _print(tables.counts_table(workers))
     errors = tables.error_lines(workers)
+    if not workers:
+        errors = [Text("Unknown: nobody was reached", style="red"), _no_workers()]
     for line in errors:
         _print(line, to_stderr=True)
     if errors:
@@ -268,6 +274,11 @@ def _ask_workers(ask: Callable[[Path], list[Reply[_T]]]) -> list[Reply[_T]]:
         return ask(folder_of(current_app))
     except OSError as error:
         raise click.ClickException(f"the workers cannot be asked: {error}") from error
+
+
+def _no_workers() -> Text:
+    folder = folder_of(current_app)
+    return tables.no_workers(folder, find_elsewhere(folder))
 
 
 def _totals(workers: list[Reply[PoolStats]], binds: list[str]) -> dict[str, PoolStats]:

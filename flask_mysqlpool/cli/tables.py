@@ -27,7 +27,12 @@ from ..stats.readings import EndpointStats
 from ..stats.readings import PoolStats
 from ..stats.text import printable
 
-VERDICTS = {"ok": "green", "warning": "yellow", "error": "bold red"}
+VERDICTS = {
+    "ok": "green",
+    "warning": "yellow",
+    "unknown": "bold red",
+    "error": "bold red",
+}
 COLUMNS = (
     "worker",
     "in\nuse",
@@ -276,12 +281,20 @@ def error_lines(workers: Iterable[Reply[t.Any]]) -> list[Text]:
     return [Text(each[:1].upper() + each[1:], style="red") for each in complaints]
 
 
-def no_workers(folder: Path) -> Text:
-    """Return a line that says in which folder no worker was found."""
-    return Text(
+def no_workers(folder: Path, elsewhere: dict[Path, int]) -> Text:
+    """Return in which folder no worker was found, and where others are.
+
+    :param elsewhere: the number of workers in other folders.
+    """
+    text = Text(
         f"No worker of this app is using its pools (looked in {printable(folder)} as"
         f" user {os.geteuid()})"
     )
+    for other, number in elsewhere.items():
+        workers = f"{number} worker{'s are' if number > 1 else ' is'}"
+        text.append(f"\n{workers} in {printable(other)}: is that this app, started")
+        text.append(" with another MYSQLPOOL_RUNTIME_DIR, name or path?")
+    return text
 
 
 def server_line(bind: str, server: dict[str, t.Any]) -> Text:

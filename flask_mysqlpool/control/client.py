@@ -24,6 +24,7 @@ from ..stats.holders import Holder
 from ..stats.readings import PoolStats
 from ..stats.text import printable
 from .runtime_dir import check_private
+from .runtime_dir import default_base
 from .runtime_dir import pid_of
 from .runtime_dir import socket_paths
 
@@ -109,6 +110,29 @@ def merged(replies: Iterable[Reply[PoolStats]]) -> dict[str, PoolStats]:
         for name, reading in reply.binds.items():
             readings.setdefault(name, []).append(reading)
     return {name: PoolStats.merged(each) for name, each in readings.items()}
+
+
+def find_elsewhere(folder: Path) -> dict[Path, int]:
+    """Return the other folders of this user in which processes listen, and how many."""
+    found = {}
+    for base in {folder.parent, default_base()}:
+        for other in sorted(base.glob("*/")):
+            with contextlib.suppress(OSError):  # others can reach it: nobody listens
+                check_private(other)
+                pids = {pid_of(path) for path in socket_paths(other) if _listens(path)}
+                if pids and other != folder:
+                    found[other] = len(pids)
+    return found
+
+
+def _listens(path: Path) -> bool:
+    try:
+        _send(path, b"").close()
+    except BlockingIOError:
+        pass  # it is busy
+    except OSError:
+        return False
+    return True
 
 
 def ask(

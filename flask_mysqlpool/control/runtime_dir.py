@@ -29,7 +29,7 @@ def runtime_folder(base: str | None, app_name: str, root_path: str) -> Path:
     name = app_name.rpartition(".")[2]
     identity = f"{os.path.realpath(root_path)}\n{name}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
-    user = Path(base) if base else Path(f"/tmp/flask-mysqlpool-{os.geteuid()}")
+    user = Path(base) if base else default_base()
     readable = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:20]
     folder = user / f"{readable}-{digest}"
     longest = unnamed(socket_path(folder, _MAX_PID, _MAX_NUMBER))
@@ -40,6 +40,11 @@ def runtime_folder(base: str | None, app_name: str, root_path: str) -> Path:
             f" at most {spare} bytes, not {str(user)!r}"
         )
     return folder
+
+
+def default_base() -> Path:
+    """Return where the folders of this user's apps are, unless a setting says so."""
+    return Path(f"/tmp/flask-mysqlpool-{os.geteuid()}")
 
 
 def socket_path(folder: Path, pid: int, number: int) -> Path:

@@ -11,7 +11,7 @@ class Finding:
     """The outcome of one check.
 
     :param binds: the binds that it concerns.
-    :param verdict: "ok", "warning" or "error".
+    :param verdict: "ok", "warning", "error", or "unknown": no worker answered.
     :param text: what was found, with its numbers.
     :param change: what to change, empty if the verdict is "ok".
     """

@@ -27,7 +27,8 @@ def check_workers(binds: list[str], replies: Replies) -> Finding:
         change = "check whether the process is stopped or its threads are blocked"
         return Finding(binds, "workers", "error", text, change)
     if not replies:
-        return Finding(binds, "workers", "ok", "no running worker found")
+        change = "run this as their user, with their settings and on their machine"
+        return Finding(binds, "workers", "unknown", "no worker was reached", change)
     many = len(replies) > 1
     text = f"{len(replies)} worker{'s' * many} answer{'s' * (not many)}"
     return Finding(binds, "workers", "ok", text)
@@ -41,12 +42,18 @@ def check_pools(
     asked_at: float,
 ) -> Iterator[Finding]:
     """Check whether callers had to wait, and whether connections leak."""
-    totals = {bind: merged(before).get(bind, PoolStats()) for bind in binds}
+    known = merged(before)
+    totals = {bind: known[bind] for bind in binds if bind in known}
     after, seconds = before, 0.0
     if any(_exhausted(total) for total in totals.values()):
         pause(max(0.0, asked_at + SAMPLE_INTERVAL - time.monotonic()))
         after, seconds = ask(), time.monotonic() - asked_at
-    for bind, total in totals.items():
+    for bind in binds:
+        total = totals.get(bind)
+        if total is None:
+            for name in ("exhausted", "leaks"):
+                yield Finding([bind], name, "unknown", "no worker answered")
+            continue
         if _exhausted(total):
             pairs = _pairs(bind, before, after)
             yield _exhaustion(bind, total, pairs, seconds)

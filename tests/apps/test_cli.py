@@ -19,6 +19,7 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import PoolTimeout
 from flask_mysqlpool.cli.commands import pool_cli
 from flask_mysqlpool.config.settings import MASK
+from flask_mysqlpool.control import client
 from flask_mysqlpool.control.runtime_dir import runtime_folder
 
 from ..support.cli_runner import run
@@ -152,7 +153,10 @@ def test_unknown_bind_is_an_error(app: flask.Flask, arguments: tuple[str, ...]) 
     assert "there is no bind 'nope', only 'default', 'reports'" in result.stderr
 
 
-def test_stats_where_nobody_runs(app: flask.Flask, base: Path) -> None:
+def test_stats_where_nobody_runs(
+    app: flask.Flask, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "default_base", lambda: base)  # others run elsewhere
     result = run(app, "stats")
     assert result.exit_code == 0
     first, *servers = result.stdout.splitlines()
@@ -213,6 +217,8 @@ def test_unsafe_folder_is_an_error(app: flask.Flask, base: Path) -> None:
 
 
 def test_check_of_what_is_well(app: flask.Flask) -> None:
+    with app.app_context():
+        get_db()
     checked = run_json(app, "check")
     assert checked["ok"] is True
     for bind in ("default", "reports"):
@@ -248,6 +254,8 @@ def test_check_of_connections_that_outlive_the_servers_patience(
     base: Path, make_app: MakeApp
 ) -> None:
     app = make_app(runtime_dir=str(base), max_lifetime=0, max_idle=0)
+    with app.app_context():
+        get_db()
     checked = run_json(app, "check")
     (finding,) = [f for f in checked["findings"] if f["check"] == "wait_timeout"]
     assert finding["verdict"] == "warning"

@@ -219,14 +219,6 @@ def test_bind_that_is_not_there_is_an_error(shop: flask.Flask, command: str) -> 
     assert "there is no bind 'nope', only 'default', 'reports'" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["recycle", "resize 3"])
-def test_nobody_to_do_it(shop: flask.Flask, command: str) -> None:
-    result = run(shop, *command.split())
-    assert result.exit_code == 0
-    assert result.stdout.startswith("No worker of this app is using its pools")
-    assert run_json(shop, *command.split()) == {"workers": []}
-
-
 # Help
 
 

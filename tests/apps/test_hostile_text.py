@@ -68,7 +68,7 @@ def shown(app: flask.Flask, command: str) -> str:
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert_harmless(result.output, colours="TERM" in environment)
-        texts.append(result.output)
+        texts.append(result.stdout if "--json" in command else result.output)
     if command.endswith("--json") and "config" not in command:
         for each in strings(json.loads(texts[0])):
             assert_harmless(each)

@@ -240,7 +240,7 @@ def test_workers_are_shown_where_the_database_cannot_be_reached(site: Site) -> N
 def test_nobody_runs(site: Site) -> None:
     done = site.flask("pool", "stats")
     assert (done.returncode, done.stderr) == (0, "")
-    first, second = done.stdout.splitlines()
+    first, *_, second = done.stdout.splitlines()  # others may run elsewhere
     assert first.startswith("No worker of this app is using its pools")
     assert f"looked in {site.runtime_folder} " in first
     assert second.startswith("Server of default: ")

@@ -100,7 +100,7 @@ def hostile_worker(folder: Path, error: bool = False, pid: int = 999) -> Iterato
                     asker, _ = listener.accept()
                 except OSError:
                     return
-                with asker, contextlib.suppress(OSError):
+                with asker, contextlib.suppress(OSError, ValueError):
                     asker.settimeout(5)
                     command = json.loads(asker.makefile().readline())["command"]
                     answer = (

@@ -21,6 +21,7 @@ def test_all_is_well(case: CheckCase) -> None:
     case.bind()
     case.bind("reports")
     case.workers(PoolStats(max_size=10))
+    case.answers[0][0].binds["reports"] = PoolStats(max_size=10)
     findings = case.findings()
     assert {finding.verdict for finding in findings} == {"ok"}
     assert not any(finding.change for finding in findings)
@@ -137,7 +138,17 @@ def test_where_nobody_runs_one_worker_is_looked_at(case: CheckCase) -> None:
     findings = {each.check: each for each in case.findings()}
     assert findings["limits"].verdict == "error"
     assert "1 worker may open 152" in findings["limits"].text
-    assert findings["workers"].verdict == "ok"
+    for check in ("workers", "exhausted", "leaks"):
+        assert findings[check].verdict == "unknown"
+    assert findings["workers"].text == "no worker was reached"
+
+
+def test_what_only_silent_workers_know_is_unknown(case: CheckCase) -> None:
+    case.bind()
+    case.answers = [[Reply(42, error="not answering (timed out)")]]
+    findings = {each.check: each.verdict for each in case.findings()}
+    assert findings["workers"] == "error"
+    assert findings["exhausted"] == findings["leaks"] == "unknown"
 
 
 def test_too_many_workers_for_any_size(case: CheckCase) -> None:
