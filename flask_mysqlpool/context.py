@@ -32,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 EXTENSION = "mysqlpool"
 NO_ENDPOINT = "no endpoint"  # such as a 404
+METHODS = frozenset(
+    "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split()  # RFC 9110, 5789
+)
+OTHER_METHOD = "other"  # a client may invent any number of them
 FRAMES_NOTED = 8  # of the stack of a checkout, up to Flask's own
 WARNING_PAUSE = 3600.0  # seconds between two warnings of the same
 _ON_G = "_mysqlpool"
@@ -219,4 +223,5 @@ def holder_name() -> str:
     endpoint = asking.endpoint
     if endpoint is None:
         return NO_ENDPOINT  # nothing that a client can invent is shown or counted
-    return f"{asking.method} {endpoint}"
+    method = asking.method
+    return f"{method if method in METHODS else OTHER_METHOD} {endpoint}"

@@ -15,6 +15,7 @@ from flask import current_app
 from flask import Flask
 from flask import request
 from flask import Response
+from flask.blueprints import BlueprintSetupState
 from flask.typing import ResponseReturnValue
 from werkzeug.wrappers import Response as BaseResponse
 
@@ -46,6 +47,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+ERROR_HEADERS = ("Cache-Control", "X-Content-Type-Options")
 
 
 class StatusPage(Blueprint):
@@ -78,6 +80,7 @@ class StatusPage(Blueprint):
         self._snapshots = Snapshots()
         self.before_request(self._check_guard)
         self.after_request(_set_headers)
+        self.record(_set_headers_below)
         self.add_url_rule("/", "index", self._index)
         self.add_url_rule("/data.json", "data", self._data)
         self.add_url_rule("/health", "health", self._health)
@@ -133,6 +136,22 @@ def _json(value: dict[str, t.Any], status: int = 200) -> Response:
 
 
 def _set_headers(response: Response) -> Response:
-    if response.status_code < 400:  # the app's own error pages keep their headers
-        response.headers.update(HEADERS)
+    # The app's own error pages keep their headers, and so may use its styles.
+    names = HEADERS if response.status_code < 400 else ERROR_HEADERS
+    response.headers.update({name: HEADERS[name] for name in names})
     return response
+
+
+def _set_headers_below(state: BlueprintSetupState) -> None:
+    """Set the headers also where no view is reached: of 404 and 405 below the path
+    that the page is registered on.
+    """
+    prefix = f"{(state.url_prefix or '').rstrip('/')}/"
+
+    def set_headers(response: Response) -> Response:
+        below = prefix != "/" and f"{request.path}/".startswith(prefix)
+        if below and request.endpoint is None and response.status_code >= 400:
+            return _set_headers(response)
+        return response
+
+    state.app.after_request(set_headers)

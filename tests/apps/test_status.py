@@ -135,6 +135,44 @@ def test_nothing_of_elsewhere_is_let_in(make_app: MakeApp, view: str) -> None:
     assert "unsafe" not in policy
 
 
+def fail() -> t.NoReturn:
+    raise RuntimeError("the guard")
+
+
+FAILURES: dict[str, tuple[str, str, t.Any, int]] = {
+    "the guard refuses": ("GET", "/pool/data.json", lambda: False, 403),
+    "the guard hides it": ("GET", "/pool/", lambda: flask.abort(404), 404),
+    "no such asset": ("GET", "/pool/assets/nothing", lambda: True, 404),
+    "no such page": ("GET", "/pool/nothing", lambda: True, 404),
+    "no such method": ("POST", "/pool/data.json", lambda: True, 405),
+    "an invented method": ("BREW", "/pool/", lambda: True, 405),
+    "the guard fails": ("GET", "/pool/health", fail, 500),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+@pytest.mark.parametrize("nested", [False, True])
+def test_failure_is_not_kept_either(make_app: MakeApp, what: str, nested: bool) -> None:
+    method, path, guard, status = FAILURES[what]
+    app, outer = make_app(), flask.Blueprint("outer", __name__)
+    outer.register_blueprint(StatusPage(guard), url_prefix="/pool")
+    if nested:
+        app.register_blueprint(outer, url_prefix="/admin")
+        app.test_client_class = Client
+        answer = app.test_client().open(f"/admin{path}", method=method)
+    else:
+        answer = show(app, guard).open(path, method=method)
+    assert answer.status_code == status
+    assert answer.headers.getlist("Cache-Control") == ["no-store"]
+    assert answer.headers.getlist("X-Content-Type-Options") == ["nosniff"]
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/pools", "/poo", "/"])
+def test_failures_of_the_app_are_left_alone(make_app: MakeApp, path: str) -> None:
+    headers = show(make_app()).get(path).headers
+    assert "Cache-Control" not in headers and "X-Content-Type-Options" not in headers
+
+
 def test_error_page_of_the_app_keeps_its_own_policy(make_app: MakeApp) -> None:
     answer = show(make_app(), lambda: False).get("/pool/")
     assert "Content-Security-Policy" not in answer.headers
@@ -240,6 +278,8 @@ def test_folder_of_others_is_said(
     finally:
         folder.chmod(0o700)
     assert answer.status_code == 503
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "the workers cannot be asked" in answer.json["error"]
     assert "is open to others" in answer.json["error"]
 

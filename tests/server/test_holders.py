@@ -14,6 +14,7 @@ from pathlib import Path
 
 import flask
 import pytest
+from werkzeug.routing import Rule
 
 from flask_mysqlpool import get_db
 from flask_mysqlpool import MySQLPool
@@ -285,6 +286,25 @@ def test_nothing_that_a_client_invents_is_a_holder(make_app: MakeApp) -> None:
     for number in range(3):
         app.test_client().open(f"/secret-{number}", method=f"M{number}")
     assert list(pool_of(app).stats().endpoints) == ["no endpoint"]
+
+
+def test_methods_that_a_client_invents_are_one_holder(make_app: MakeApp) -> None:
+    app = make_app()
+    app.url_map.add(Rule("/any", endpoint="any"))  # of any method
+
+    @app.endpoint("any")
+    def take() -> str:
+        get_db()
+        return ""
+
+    client = app.test_client()
+    for number in range(300):
+        assert client.open("/any", method=f"BREW{number}").status_code == 200
+    for method in ("GET", "post", "DELETE"):
+        client.open("/any", method=method)
+    counted = pool_of(app).stats().endpoints
+    assert counted.keys() == {"other any", "GET any", "POST any", "DELETE any"}
+    assert counted["other any"].checkouts == 300
 
 
 def test_dedicated_connection_has_a_holder(make_app: MakeApp) -> None:
