@@ -75,6 +75,25 @@ def ask_holders(folder: Path, stacks: bool = False) -> list[Reply[list[Holder]]]
     return ask(folder, request, _holders)
 
 
+class PoolSnapshot(t.NamedTuple):
+    """A pool at one moment: its reading, and who holds its connections."""
+
+    stats: PoolStats
+    holders: list[Holder]
+
+    @classmethod
+    def unpack(cls, packed: dict[str, t.Any]) -> PoolSnapshot:
+        return cls(PoolStats.unpack(packed["stats"]), _holders(packed["holders"]))
+
+
+def ask_snapshots(folder: Path) -> list[Reply[PoolSnapshot]]:
+    """Ask every process of the app for both at once.
+
+    :raise OSError: others can reach the folder.
+    """
+    return ask(folder, {"command": "snapshot"}, PoolSnapshot.unpack)
+
+
 def ask_recycle(
     folder: Path, bind: str | None = None, pid: int | None = None
 ) -> list[Reply[dict[str, int]]]:

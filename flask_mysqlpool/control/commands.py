@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from ..pool.pool import Pool
 from ..pool.pools import Pools
@@ -32,10 +31,7 @@ def answer(pools: Pools, request: Request) -> dict[str, t.Any]:
     if carry_out is _resize:  # all pools or none
         for pool in chosen.values():
             pool.check_size(request["max_size"])
-    # Side by side: closing connections may take each pool a second.
-    with ThreadPoolExecutor(len(chosen)) as executor:
-        answers = executor.map(lambda pool: carry_out(pool, request), chosen.values())
-        return dict(zip(chosen, answers, strict=True))
+    return {name: carry_out(pool, request) for name, pool in chosen.items()}
 
 
 def _stats(pool: Pool, request: Request) -> dict[str, t.Any]:
@@ -43,7 +39,11 @@ def _stats(pool: Pool, request: Request) -> dict[str, t.Any]:
 
 
 def _holders(pool: Pool, request: Request) -> list[dict[str, t.Any]]:
-    return [holder.as_dict() for holder in pool.holders(request["stacks"])]
+    return [holder.as_dict() for holder in pool.holders(request.get("stacks", False))]
+
+
+def _snapshot(pool: Pool, request: Request) -> dict[str, t.Any]:
+    return {"stats": _stats(pool, request), "holders": _holders(pool, request)}
 
 
 def _recycle(pool: Pool, request: Request) -> dict[str, int]:
@@ -61,6 +61,7 @@ def _resize(pool: Pool, request: Request) -> dict[str, int]:
 _COMMANDS: dict[str, Callable[[Pool, Request], t.Any]] = {
     "stats": _stats,
     "who": _holders,
+    "snapshot": _snapshot,
     "recycle": _recycle,
     "resize": _resize,
 }

@@ -6,18 +6,15 @@ import threading
 import time
 import typing as t
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from flask import Flask
 
 from ..context import folder_of
 from ..context import pools_of
-from ..control.client import ask_holders
-from ..control.client import ask_stats
-from ..control.client import merged
+from ..control.client import ask_snapshots
+from ..control.client import PoolSnapshot
 from ..control.client import Reply
-from ..stats.holders import Holder
 from ..stats.readings import PoolStats
 from ..stats.text import printable
 
@@ -51,40 +48,31 @@ class Snapshots:
 
 def take(app_name: str, binds: list[str], folder: Path) -> dict[str, t.Any]:
     """Ask all workers; return the statistics and holders of each, and the totals."""
-    # At the same time: a worker that does not answer delays this by one second only.
-    with ThreadPoolExecutor(1) as executor:
-        asked = executor.submit(ask_holders, folder)
-        replies = ask_stats(folder)
-        holders = _by_pid(asked.result())
-    totals = merged(replies)
+    replies = ask_snapshots(folder)
+    workers = [_worker(each) for each in replies]
+    readings = [(name, each.stats) for r in replies for name, each in r.binds.items()]
+    totals = {
+        bind: PoolStats.merged(stats for name, stats in readings if name == bind)
+        for bind in binds
+    }
     return {
         "app": printable(app_name),
         "time": time.time(),
-        "workers": [_worker(each, holders.pop(each.pid, {})) for each in replies],
-        "totals": {bind: _total(totals.get(bind, PoolStats())) for bind in binds},
+        "workers": workers,
+        "totals": {bind: _total(reading) for bind, reading in totals.items()},
     }
 
 
-def _by_pid(replies: list[Reply[list[Holder]]]) -> dict[int, dict[str, list[Holder]]]:
-    """Merge the holders by process: one may have created its app twice."""
-    holders: dict[int, dict[str, list[Holder]]] = {}
-    for reply in replies:
-        binds = holders.setdefault(reply.pid, {})
-        for bind, held in reply.binds.items():
-            binds[bind] = binds.get(bind, []) + held
-    return holders
-
-
-def _worker(
-    reply: Reply[PoolStats], holders: dict[str, list[Holder]]
-) -> dict[str, t.Any]:
-    if reply.error:
-        return {"pid": reply.pid, "binds": {}, "holders": {}, "error": reply.error}
-    binds = {bind: reading.as_dict() for bind, reading in reply.binds.items()}
+def _worker(reply: Reply[PoolSnapshot]) -> dict[str, t.Any]:
+    binds = {bind: each.stats.as_dict() for bind, each in reply.binds.items()}
     for reading in binds.values():
         del reading["endpoints"]  # in the totals
-    held = {bind: [each.as_dict() for each in holders.get(bind, [])] for bind in binds}
-    return {"pid": reply.pid, "binds": binds, "holders": held}
+    holders = {
+        bind: [holder.as_dict() for holder in each.holders]
+        for bind, each in reply.binds.items()
+    }
+    worker = {"pid": reply.pid, "binds": binds, "holders": holders}
+    return worker | {"error": reply.error} if reply.error else worker
 
 
 def _total(reading: PoolStats) -> dict[str, t.Any]:

@@ -14,6 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+import flask_mysqlpool.control.client as control_client
 import flask_mysqlpool.status.snapshot as snapshot
 from flask_mysqlpool import ConfigError
 from flask_mysqlpool import get_db
@@ -265,6 +266,21 @@ def test_many_viewers_cost_one_question(
     assert len(asked) == 2
 
 
+def test_snapshot_asks_each_worker_once(
+    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions: list[t.Any] = []
+    ask_once = control_client.ask
+
+    def counted(folder: t.Any, request: t.Any, *args: t.Any) -> t.Any:
+        questions.append(request)
+        return ask_once(folder, request, *args)
+
+    monkeypatch.setattr(control_client, "ask", counted)
+    ask(show(make_app()))
+    assert len(questions) == 1
+
+
 def test_folder_of_others_is_said(
     make_app: MakeApp,
 ) -> None:
@@ -294,8 +310,7 @@ def no_socket(*args: t.Any) -> t.NoReturn:
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody may ask the workers' sockets."""
-    for name in ("ask_stats", "ask_holders"):
-        monkeypatch.setattr(snapshot, name, no_socket)
+    monkeypatch.setattr(snapshot, "ask_snapshots", no_socket)
 
 
 @pytest.mark.usefixtures("silent")
