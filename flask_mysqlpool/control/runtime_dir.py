@@ -44,7 +44,8 @@ def runtime_folder(base: str | None, app_name: str, root_path: str) -> Path:
 
 def default_base() -> Path:
     """Return where the folders of this user's apps are, unless a setting says so."""
-    return Path(f"/tmp/flask-mysqlpool-{os.geteuid()}")
+    # Whoever made it is looked at before it is used.
+    return Path(f"/tmp/flask-mysqlpool-{os.geteuid()}")  # nosec B108
 
 
 def socket_path(folder: Path, pid: int, number: int) -> Path:

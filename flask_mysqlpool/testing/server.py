@@ -74,7 +74,7 @@ class PrivateServer:
         self.options = tuple(options)
         self.port = 0
         self.socket = ""
-        self._password = ""
+        self._password = ""  # nosec B105 # there is none yet
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
         self._socket_folder: Path | None = None
@@ -284,7 +284,9 @@ class PrivateServer:
         if len(os.fsencode(path)) <= _SOCKET_BYTES:
             return path
         if self._socket_folder is None:
-            self._socket_folder = Path(tempfile.mkdtemp(prefix="mysql-", dir="/tmp"))
+            # mkdtemp() makes it private.
+            folder = tempfile.mkdtemp(prefix="mysql-", dir="/tmp")  # nosec B108
+            self._socket_folder = Path(folder)
             datadir.hand_over(self._socket_folder, data)
         return str(self._socket_folder / "socket")
 
