@@ -173,7 +173,7 @@ def _note_refusal(bind: str) -> None:
     while frame is not None and frame.f_globals.get("__name__") != "flask.helpers":
         frame = frame.f_back
     if frame is not None:
-        logger.error(_STREAM_BROKEN_OFF, holder_name(), bind)
+        logger.error(_STREAM_BROKEN_OFF, printable(holder_name()), bind)
 
 
 def pools_of(app: Flask) -> Pools:

@@ -93,8 +93,9 @@ def assert_all_harmless(app: flask.Flask, commands: list[str] = COMMANDS) -> str
 def logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Check all that is logged: what is not the package's own lines."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "flask_mysqlpool.checkouts")
     yield
-    for record in caplog.records:
+    for record in caplog.get_records("call"):
         assert_harmless(record.getMessage())
 
 
@@ -137,6 +138,24 @@ def test_endpoint_and_changes_that_were_lost(app: flask.Flask) -> None:
 
     assert app.test_client().get("/lose").status_code == 200
     assert MARKUP in assert_all_harmless(app)
+
+
+@pytest.mark.usefixtures("logged")
+def test_endpoint_of_a_stream_that_is_broken_off(
+    app: flask.Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.get("/stream", endpoint=HOSTILE)
+    def stream() -> flask.Response:
+        def rows() -> Iterator[str]:
+            yield "a"
+            get_db()
+
+        return flask.Response(flask.stream_with_context(rows()))
+
+    pool_of(app).close()
+    with pytest.raises(PoolError):
+        app.test_client().get("/stream", buffered=True)
+    assert "is broken off" in caplog.text
 
 
 @pytest.mark.parametrize("error", [False, True])
