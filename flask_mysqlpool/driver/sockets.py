@@ -28,6 +28,15 @@ MAX_LOOKUPS = 16
 # one in a signal handler: the thread of the look-up exists in the parent only.
 FORK_CHECK_INTERVAL = 1.0
 
+# What is missing here for one more socket, however well the server is.
+_SHORTAGES = {
+    errno.EMFILE: "this process has no file descriptor left (ulimit -n)",
+    errno.ENFILE: "this machine has no file descriptor left (fs.file-max)",
+    errno.ENOBUFS: "this machine has no memory left for sockets",
+    errno.ENOMEM: "this machine has no memory left for sockets",
+    errno.EADDRINUSE: "this machine has no port left (net.ipv4.ip_local_port_range)",
+}
+
 
 class _Address(t.NamedTuple):
     """Where to connect to, or from where."""
@@ -67,7 +76,7 @@ def open_socket(
     :raise socket.gaierror: the name is not known, or the resolver failed.
     :raise OSError: no address could be connected to, or :data:`MAX_LOOKUPS` look-ups
         are under way. All texts name the host; this one each address tried. The kind
-        of error is that of the last.
+        of error is that of the last, unless there was a :func:`local_shortage`.
     """
     if unix_socket:
         address = _Address(socket.AF_UNIX, unix_socket, unix_socket)
@@ -75,6 +84,15 @@ def open_socket(
     addresses = _look_up(host, port, deadline)
     sources = _look_up(bind_address, 0, deadline) if bind_address else None
     return _connect_to_one(f"{host!r} port {port}", addresses, sources, deadline)
+
+
+def local_shortage(error: BaseException) -> str:
+    """Return what is missing here for one more socket, in words; nothing where the
+    error, or its cause, says something else.
+    """
+    cause = error if isinstance(error, OSError) else error.__cause__
+    number = cause.errno if isinstance(cause, OSError) else None
+    return _SHORTAGES.get(number or 0, "")
 
 
 def _connect_to_one(
@@ -91,7 +109,8 @@ def _connect_to_one(
         try:
             return _connect(address, sources, seconds)
         except OSError as error:
-            kind, number = type(error), error.errno
+            if number not in _SHORTAGES:  # which says nothing of the server
+                kind, number = type(error), error.errno
             reason = error.strerror or str(error)
             failures.append(f"{address.text} ({reason})")
     text = f"{target}: {', '.join(failures)}"
@@ -116,6 +135,10 @@ def _connect(
             if error.errno is None:  # ours, not the system's
                 raise TimeoutError(f"no answer within {seconds:.3g} s") from None
             raise
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL and _any_port(address, sources):
+                raise OSError(errno.EADDRINUSE, "no local port is free") from None
+            raise
         if address.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -125,6 +148,14 @@ def _connect(
         if sock is not None:
             sock.close()
         raise
+
+
+def _any_port(address: _Address, sources: list[_Address] | None) -> bool:
+    """Return whether connect() chooses the local port, and has one of IPv4: there
+    EADDRNOTAVAIL says that all are in use, where bind() says EADDRINUSE. That of IPv6
+    may also say that the machine has none.
+    """
+    return address.family == socket.AF_INET and sources is None
 
 
 def _source_for(address: _Address, sources: list[_Address]) -> t.Any:

@@ -19,6 +19,7 @@ from pymysql.constants import ER
 
 from ..config.settings import Settings
 from ..driver.session import Session
+from ..driver.sockets import local_shortage
 from ..driver.wire import refused_by_server
 from ..errors import PoolTimeout
 from ..stats.text import printable
@@ -89,18 +90,19 @@ class Checkout:
         if discarded := self._slots.discarded(monotonic()):
             self.close_all(discarded)
         request = _request_of(grant)
-        deadline = request.since + (timeout or self._settings.connect_timeout)
-        full: err.OperationalError | None = None  # what a full server said last
+        end = request.since + timeout  # of waiting; who does not wait may connect
+        deadline = end if timeout else end + self._settings.connect_timeout
+        full: Exception | None = None  # why there was no room for another, last
         try:
             while True:
                 if isinstance(grant, Waiter):
-                    grant = self._wait(grant, request.since + timeout)
+                    grant = self._wait(grant, end)
                 elif isinstance(grant, PooledConnection):
                     if self._validate(grant, deadline):
                         break
                     grant = self._replace(grant, deadline)
                 else:
-                    if full is not None and monotonic() >= deadline:
+                    if full is not None and monotonic() >= end:
                         raise self._timed_out(full, timeout)
                     opened = self._open(grant, request, deadline)
                     if isinstance(opened, PooledConnection):
@@ -245,12 +247,12 @@ class Checkout:
 
     def _open(
         self, reservation: Reservation, request: Request, deadline: float
-    ) -> PooledConnection | err.OperationalError:
-        """Open a connection and lend it; return the error if the server is full."""
+    ) -> PooledConnection | Exception:
+        """Open a connection and lend it; return the error if there is no room."""
         try:
             entry = self.open_entry(reservation, deadline)
-        except err.OperationalError as error:
-            if not server_full(error):
+        except Exception as error:
+            if not no_room(error):
                 raise
             return error.with_traceback(None)  # it would keep the handle
         return self._slots.fill(reservation, entry, request, monotonic())
@@ -295,13 +297,16 @@ class Checkout:
 
         :param cut_short: the caller's own deadline came too soon to tell.
         """
-        if refused_by_server(error):
+        refused = refused_by_server(error)
+        silent = (
+            isinstance(error, err.Error) and not refused and not local_shortage(error)
+        )
+        if refused:
             self._breaker.note_reachable()
-        elif isinstance(error, err.Error) and not cut_short:
-            self._breaker.note_unreachable(error, monotonic())
+        elif silent and not cut_short:
+            self._breaker.note_unreachable(t.cast(Exception, error), monotonic())
         elif probe is not None:
             self._breaker.end_probe(probe)
-        silent = isinstance(error, err.Error) and not refused_by_server(error)
         return error if silent else None
 
     def _timed_out(self, cause: Exception | None, limit: float) -> PoolTimeout:
@@ -312,6 +317,8 @@ class Checkout:
             code = cause.args[0]
             what = f"no connection within {limit:g} s: the server is full:"
             what += f" {printable(cause)}"
+        elif shortage := local_shortage(cause):
+            what = f"no connection within {limit:g} s: {shortage}: {printable(cause)}"
         else:
             code = CR.CR_CONN_HOST_ERROR
             what = f"the server cannot be reached: {printable(cause)}"
@@ -333,9 +340,12 @@ class Checkout:
         return error
 
 
-def server_full(error: BaseException) -> bool:
-    """Return whether the server has no room for one more connection just now."""
-    return refused_by_server(error) and error.args[0] in _SERVER_FULL
+def no_room(error: BaseException) -> bool:
+    """Return whether there is no room for one more connection just now, at the server
+    or here.
+    """
+    full = refused_by_server(error) and error.args[0] in _SERVER_FULL
+    return full or bool(local_shortage(error))
 
 
 def _entry_of(handle: PooledConnection) -> PoolEntry:

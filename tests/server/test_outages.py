@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
 import socket
 import threading
 import time
@@ -230,6 +233,49 @@ def test_too_many_connections_fails_at_the_deadline(
     for connection in taken:
         connection.close()
     wait_until(lambda: ask_or_none(pool) == (1,))
+
+
+@contextlib.contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """Let this process open so many more files, and no more."""
+    earlier, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    taken = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + count, most))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        for _ in range(count):
+            os.close(taken.pop())
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (earlier, most))
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def test_shortage_of_descriptors_waits_for_a_return(make_pool: MakePool) -> None:
+    pool = make_pool(autocommit=True, max_size=20, timeout=30)
+
+    def some(_: int) -> t.Any:
+        return ask(pool, "SELECT SLEEP(0.01)")  # real time: hold the place a little
+
+    with ThreadPoolExecutor(20) as callers:
+        list(callers.map(str, range(20)))  # all threads have started
+        with descriptors_left(3):
+            assert list(callers.map(some, range(300))) == [(0,)] * 300
+        assert pool.stats().size <= 3
+        assert pool.outage is None
+        assert sum(map(len, callers.map(some, range(20)))) == 20
+    assert pool.stats().timeouts == 0
+
+
+def test_shortage_of_descriptors_is_named(make_pool: MakePool) -> None:
+    pool = make_pool(timeout=0.2)
+    with descriptors_left(0), pytest.raises(PoolTimeout, match="ulimit -n"):
+        pool.connection()
+    assert ask(pool) == (1,)
 
 
 def ask_or_none(pool: Pool) -> t.Any:

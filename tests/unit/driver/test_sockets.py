@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from flask_mysqlpool.driver import sockets
+from flask_mysqlpool.driver.sockets import local_shortage
 from flask_mysqlpool.driver.sockets import open_socket
 
 from ...support.waiting import wait_until
@@ -458,6 +459,46 @@ def test_error_is_the_last_and_names_each_address(
         "'db' port 3306: 10.0.0.1 (no answer within 0.5 s), "
         "10.0.0.2 (Connection refused)"
     )
+
+
+@pytest.mark.parametrize("missing_at", ["10.0.0.1", "10.0.0.2"])
+def test_shortage_here_is_no_failure_of_an_address(
+    missing_at: str, network: Network, resolver: Resolver
+) -> None:
+    """The address at which it was met may be well: it was not asked."""
+    resolver.addresses["db"] = ["10.0.0.1", "10.0.0.2"]
+    network.answers.update(dict.fromkeys(resolver.addresses["db"], errno.ECONNREFUSED))
+    network.answers[missing_at] = errno.ENOBUFS
+    with pytest.raises(OSError, match=r"10\.0\.0\.1 .*10\.0\.0\.2") as raised:
+        open_socket("db", 3306, network.now + 1)
+    assert "no memory left for sockets" in local_shortage(raised.value)
+
+
+def test_other_addresses_are_tried_in_a_shortage(
+    network: Network, resolver: Resolver
+) -> None:
+    """No port may be free to connect from to one address, and many to another."""
+    resolver.addresses["db"] = ["10.0.0.1", "10.0.0.2"]
+    network.answers.update({"10.0.0.1": errno.EADDRNOTAVAIL, "10.0.0.2": 0})
+    open_socket("db", 3306, network.now + 1).close()
+
+
+@pytest.mark.parametrize(
+    ("host", "bind_address", "shortage"),
+    [
+        ("10.0.0.1", None, "this machine has no port left"),
+        ("fd00::1", None, ""),  # or the machine has no address of IPv6
+        ("10.0.0.1", "127.0.0.1", ""),  # bind() would have said so
+    ],
+)
+def test_ports_that_are_all_in_use(
+    host: str, bind_address: str | None, shortage: str, network: Network
+) -> None:
+    network.answers[host] = errno.EADDRNOTAVAIL
+    with pytest.raises(OSError) as raised:
+        open_socket(host, 3306, network.now + 1, bind_address=bind_address)
+    assert local_shortage(raised.value).startswith(shortage)
+    assert bool(local_shortage(raised.value)) == bool(shortage)
 
 
 def test_each_address_is_tried_once(network: Network, resolver: Resolver) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from pymysql import err
 
 from flask_mysqlpool import Pool
+from flask_mysqlpool import PoolTimeout
 from flask_mysqlpool.pool.waiter import Waiter
 
 from ...support.fake_session import connector_of
@@ -32,6 +35,23 @@ def check_interrupted(pool: Pool) -> None:
     assert (reading.size, reading.in_use, reading.waiting) == (0, 0, 0)
     connector_of(pool).error = None
     pool.connection(timeout=0).close()
+
+
+def test_caller_that_does_not_wait_tries_once(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = 0
+    really_open = connector_of(pool).open
+
+    def count(deadline: float) -> t.Any:
+        nonlocal tries
+        tries += 1
+        return really_open(deadline)
+
+    monkeypatch.setattr(connector_of(pool), "open", count)
+    with pytest.raises(PoolTimeout, match="the server is full"):
+        pool.connection(timeout=0)
+    assert tries == 1
 
 
 def test_interrupt_after_leaving_the_queue_is_not_masked(
