@@ -23,7 +23,7 @@ LONGEST_TAKEN = 4096  # bytes at once
 
 def listener(sock: socket.socket) -> Callable[[], bool]:
     """Return a function that tells whether a socket is quiet: no bytes, no end."""
-    poll = select.poll()
+    poll = _system_poll()
     poll.register(sock, select.POLLIN)
 
     def quiet() -> bool:
@@ -40,6 +40,18 @@ def listener(sock: socket.socket) -> Callable[[], bool]:
     if isinstance(sock, ssl.SSLSocket):
         return lambda: not sock.pending() and quiet()
     return quiet
+
+
+def _system_poll() -> t.Any:
+    """Return a new poll object of the system's own, also where eventlet has removed
+    it, or gevent has replaced it by one that lets other greenlets run: here it is
+    always asked not to wait.
+    """
+    if eventlet := sys.modules.get("eventlet.patcher"):
+        return eventlet.original("select").poll()
+    if gevent := sys.modules.get("gevent.monkey"):
+        return gevent.get_original("select", "poll")()
+    return select.poll()
 
 
 def _quick_listener(
