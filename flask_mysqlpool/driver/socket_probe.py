@@ -22,7 +22,9 @@ LONGEST_TAKEN = 4096  # bytes at once
 
 
 def listener(sock: socket.socket) -> Callable[[], bool]:
-    """Return a function that tells whether a socket is quiet: no bytes, no end."""
+    """Return a function that tells whether a socket is quiet: no bytes, no end, and it
+    can be waited for in this thread.
+    """
     poll = _system_poll()
     poll.register(sock, select.POLLIN)
 
@@ -37,9 +39,20 @@ def listener(sock: socket.socket) -> Callable[[], bool]:
             state = 0  # a kernel without them
         if state == TCP_ESTABLISHED:
             quiet = _quick_listener(sock.getsockopt, quiet)
+    hub = getattr(sock, "hub", None)
+    if hub is not None:  # it is true only while it runs
+        quiet = _in_thread_of(hub, quiet)
     if isinstance(sock, ssl.SSLSocket):
         return lambda: not sock.pending() and quiet()
     return quiet
+
+
+def _in_thread_of(hub: object, quiet: Callable[[], bool]) -> Callable[[], bool]:
+    """Return ``quiet`` for the thread of gevent's hub, in which a socket was made: in
+    another one nothing can wait for it.
+    """
+    get_hub = sys.modules["gevent"].get_hub
+    return lambda: get_hub() is hub and quiet()
 
 
 def _system_poll() -> t.Any:

@@ -52,6 +52,11 @@ def test_pool_in_greenlets(library: str, case: str, url: str) -> None:
     run(library, case, url)
 
 
+@pytest.mark.parametrize("case", ["threads", "native_threads"])
+def test_connection_is_lent_in_the_thread_of_its_hub_only(case: str, url: str) -> None:
+    run("gevent", case, url)
+
+
 @pytest.mark.parametrize("library", ["eventlet", "gevent"])
 def test_name_is_looked_up(library: str, mysql_url: str) -> None:
     run(library, "lookup", mysql_url)

@@ -10,7 +10,7 @@ import sys
 if sys.argv[1] == "gevent":
     from gevent import monkey
 
-    monkey.patch_all()
+    monkey.patch_all(thread=not sys.argv[2].endswith("native_threads"))
 if sys.argv[1] == "eventlet":
     import eventlet
 
@@ -121,6 +121,40 @@ def ended(url: str) -> None:
             assert execute(db, WAIT) == execute(other, WAIT) == ((0,),)
     assert pool.stats().closed == {"dead": 1}
     pool.close()
+
+
+def threads(url: str) -> None:
+    """Use the pool in the hub's thread and in real ones by turns: a socket of gevent's
+    can be waited for in the thread of its hub only.
+    """
+    from gevent import get_hub
+
+    pool = pool_of(url, max_size=2)
+
+    def ask() -> object:
+        with pool.connection() as db:
+            return execute(db, WAIT)
+
+    for turn in range(1, 4):
+        for _ in range(3):
+            assert ask() == ((0,),)
+        assert get_hub().threadpool.apply(ask) == ((0,),)
+        reading = pool.stats()
+        assert (reading.in_use, reading.size) == (0, 1)
+        assert reading.closed == {"dead": 2 * turn - 1}, "once for each change"
+    # All at once: what one returns goes to the first in line, of whatever thread.
+    jobs = [get_hub().threadpool.spawn(ask) for _ in range(20)]
+    callers = start(*[ask] * 20)
+    assert [job.get(timeout=LONG) for job in jobs] == [((0,),)] * 20
+    for caller in callers:
+        caller.join(LONG)
+    reading = pool.stats()
+    assert (reading.in_use, reading.waiting, reading.timeouts) == (0, 0, 0)
+    assert reading.checkouts == 52
+    pool.close()
+
+
+native_threads = threads
 
 
 def lookup(url: str) -> None:
