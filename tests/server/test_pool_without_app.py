@@ -12,7 +12,8 @@ from flask_mysqlpool import ConfigError
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolClosed
 
-from ..support.queries import execute
+from ..support.tcp_proxy import QUIT
+from ..support.tcp_proxy import TCPProxy
 from ..support.waiting import wait_until
 from .test_outages import fill
 
@@ -42,28 +43,19 @@ def test_wrong_setting_is_named(mysql_url: str) -> None:
 SCRIPT = """
 import sys
 from flask_mysqlpool import Pool
-pool = Pool.from_url(sys.argv[1], ssl_disabled=True, min_size=2)
+pool = Pool.from_url(sys.argv[1], ssl_disabled=True)
 with pool.connection() as db, db.cursor() as cursor:
-    cursor.execute("SELECT CONNECTION_ID()")
+    cursor.execute("SELECT 1")
     print(cursor.fetchone()[0])
 """
 
 
 def test_script_closes_in_order_when_it_ends(mysql_url: str) -> None:
     """Else the server counts an aborted client."""
-    with Pool.from_url(mysql_url, ssl_disabled=True) as pool, pool.connection() as db:
-
-        def aborted() -> int:
-            ((_, count),) = execute(db, "SHOW GLOBAL STATUS LIKE 'Aborted_clients'")
-            return int(count)
-
-        def there(number: int) -> bool:
-            sql = "SELECT COUNT(*) FROM information_schema.processlist WHERE id = %s"
-            return bool(execute(db, sql, number)[0][0])
-
-        before = aborted()
-        script = [sys.executable, "-W", "error", "-c", SCRIPT, mysql_url]
+    with TCPProxy(mysql_url) as proxy:
+        script = [sys.executable, "-W", "error", "-c", SCRIPT, proxy.url]
         run = subprocess.run(script, capture_output=True, text=True, timeout=60)
-        assert (run.returncode, run.stderr) == (0, "")
-        wait_until(lambda: not there(int(run.stdout)))
-        assert aborted() == before
+        assert (run.returncode, run.stdout, run.stderr) == (0, "1\n", "")
+        wait_until(lambda: all(session.ended for session in proxy.sessions))
+        for session in proxy.sessions:
+            assert session.commands[-1] == (QUIT, b"")
