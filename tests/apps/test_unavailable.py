@@ -72,7 +72,7 @@ def test_no_handler(
     assert "Service Unavailable" in response.text
     assert "default" not in response.text, "what goes on inside is not for everybody"
     logged = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert ["no connection within" in record.message for record in logged] == [True]
+    assert ["none is free" in record.message for record in logged] == [True]
     assert exhausted.app.test_client().get("/").status_code == 200
 
 
