@@ -26,6 +26,7 @@ from pymysql import cursors
 from pymysql.charset import charset_by_name
 
 from ..errors import ConfigError
+from .tls import MODES
 
 Convert = Callable[[t.Any], t.Any]
 
@@ -99,8 +100,16 @@ def _is_host(given: str) -> bool:
     return not re.search(r"[\s/@?#%\[\]\\]", given)
 
 
-def key_text(value: t.Any) -> str | bytes:
-    return value if isinstance(value, bytes) else text(value)
+def public_key(value: t.Any) -> str | bytes:
+    """Convert to the path of a PEM file, or to what such a file holds."""
+    if isinstance(value, str) and "-----BEGIN " in value:
+        return value.encode()
+    if isinstance(value, bytes) and b"-----BEGIN " in value:
+        return value
+    try:
+        return file(value)
+    except ConversionError:
+        raise ConversionError("the path of a PEM file that exists") from None
 
 
 def secret(value: t.Any) -> str | Callable[[], str | bytes]:
@@ -192,6 +201,10 @@ def statement(value: t.Any) -> str:
     if not sql.strip():
         raise ConversionError("an SQL statement; remove the key to run none")
     return sql
+
+
+def ssl_mode(value: t.Any) -> str:
+    return t.cast(str, one_of(*MODES)(value.upper() if isinstance(value, str) else 0))
 
 
 def statements(value: t.Any) -> tuple[str, ...]:

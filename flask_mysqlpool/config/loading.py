@@ -10,13 +10,15 @@ import dataclasses
 import typing as t
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 
 from ..errors import ConfigError
 from .converters import CONTROL_CHARACTERS
 from .converters import ConversionError
 from .hints import hint
 from .option_file import option_file_settings
+from .tls import asked_mode
+from .tls import check_tls
+from .tls import replaced
 from .url import url_parts
 
 if t.TYPE_CHECKING:
@@ -32,17 +34,6 @@ _TCP = {"host", "port"}
 _UNIX = {"unix_socket"}
 # One of these names a server. An option file may.
 _SERVER = {"url", "host", "unix_socket", "read_default_file"}
-_TLS_CONTEXT = {"ssl"}
-_TLS_KEYS = (
-    "ssl_ca",
-    "ssl_cert",
-    "ssl_key",
-    "ssl_verify_cert",
-    "ssl_verify_identity",
-)
-# A bind that sets one of the two does not take the other from the plain keys.
-_Alternatives = Sequence[tuple[set[str], set[str]]]
-_ALTERNATIVES: _Alternatives = ((_TCP, _UNIX), (_TLS_CONTEXT, {*_TLS_KEYS}))
 
 
 def load_settings(
@@ -117,16 +108,15 @@ class _Layer:
                 " servers: keep host and port, or the socket"
             )
 
-    def over(self, base: _Layer, alternatives: _Alternatives = _ALTERNATIVES) -> _Layer:
+    def over(self, base: _Layer) -> _Layer:
         """Return this layer, with what it does not set taken from ``base``."""
-        dropped = set[str]()
-        for one, other in alternatives:
-            if one & self._values.keys():
-                dropped |= other
-            if other & self._values.keys():
-                dropped |= one
-        if self._values.get("ssl_disabled"):
-            dropped |= {*_TLS_CONTEXT, *_TLS_KEYS}
+        return self._merged(base, replaced(self._values))
+
+    def _merged(self, base: _Layer, dropped: set[str]) -> _Layer:
+        if _TCP & self._values.keys():
+            dropped |= _UNIX
+        if _UNIX & self._values.keys():
+            dropped |= _TCP
         merged = _Layer(self._fields, self._key)
         merged._values = {
             name: value for name, value in base._values.items() if name not in dropped
@@ -152,7 +142,9 @@ class _Layer:
         file = _Layer(self._fields, lambda name: f"{name} in the file of {key}")
         for name, value in option_file_settings(path, group or "client", key).items():
             file._set(name, value, file._key)
-        merged = self.over(file, [(_TCP, _UNIX)])
+        mode = asked_mode(self._values.get)
+        unused = mode == "DISABLED" or self._values.get("ssl_mode") == "PREFERRED"
+        merged = self._merged(file, {"ssl"} if unused else set())
         ours, its = self._values.get("ssl"), file._values.get("ssl")
         if isinstance(ours, Mapping) and isinstance(its, Mapping):
             merged._values["ssl"] = {**its, **ours}
@@ -165,19 +157,7 @@ class _Layer:
                 f"{self._key_of('min_size')} is {min_size}, which is more than"
                 f" {self._key_of('max_size')}, {max_size}"
             )
-        if self._value("ssl_disabled"):
-            for name in (*_TLS_CONTEXT, *_TLS_KEYS):
-                if self._value(name):
-                    raise ConfigError(
-                        f"{self._key_of('ssl_disabled')} is true, but"
-                        f" {self._key_of(name)} asks for TLS: keep one of them"
-                    )
-        for name in _TLS_KEYS:
-            if self._value("ssl") and self._value(name):
-                raise ConfigError(
-                    f"{self._key_of('ssl')} replaces the single keys, so"
-                    f" {self._key_of(name)} would be lost: keep one of them"
-                )
+        check_tls(self._values.get, self._key_of)
         return self._values
 
     def _read_url(self, url: t.Any) -> None:

@@ -160,7 +160,16 @@ class Settings:
     write_timeout: float | None = _driver(
         converters.seconds(above=True), "Seconds to wait while sending to the server."
     )
-    ssl_disabled: bool | None = _driver(converters.flag, "Do not use TLS.")
+    ssl_mode: str | None = _setting(
+        converters.ssl_mode,
+        None,
+        '``"DISABLED"``, ``"PREFERRED"``, ``"REQUIRED"``, ``"VERIFY_CA"`` or'
+        ' ``"VERIFY_IDENTITY"``, as for MySQL\'s ``--ssl-mode``. By default what the'
+        " other ``SSL_*`` keys ask for, and ``PREFERRED`` without them.",
+    )
+    ssl_disabled: bool | None = _driver(
+        converters.flag, "Do not use TLS: as ``DISABLED``."
+    )
     ssl_ca: str | None = _driver(
         converters.file, "File with the certificate authorities."
     )
@@ -168,25 +177,36 @@ class Settings:
         converters.file, "File with the client's certificate."
     )
     ssl_key: str | None = _driver(
-        converters.file, "File with the client's private key."
+        converters.file,
+        "File with the client's private key. By default in that of the certificate.",
     )
     ssl_key_password: str | None = _driver(
         converters.text, "Password of the client's private key.", secret=True
     )
     ssl_verify_cert: bool | None = _driver(
-        converters.flag, "Check the server's certificate."
+        converters.flag, "Check the server's certificate: as ``VERIFY_CA``."
     )
     ssl_verify_identity: bool | None = _driver(
-        converters.flag, "Check that the certificate is for this host."
+        converters.flag,
+        "Check that the certificate is for this host, too: as ``VERIFY_IDENTITY``.",
     )
     ssl: ssl.SSLContext | Mapping[str, t.Any] | None = _driver(
         converters.tls,
-        "An :class:`ssl.SSLContext`, instead of the single ``SSL_*`` keys.",
+        "An :class:`ssl.SSLContext`, instead of the single ``SSL_*`` keys, or a mapping"
+        " of PyMySQL's TLS options. With an empty one TLS is required.",
         secret=True,
     )
     server_public_key: str | bytes | None = _driver(
-        converters.key_text,
-        "The server's public key, for ``sha256_password`` without TLS.",
+        converters.public_key,
+        "File with the server's public RSA key (PEM), for ``caching_sha2_password`` and"
+        " ``sha256_password`` without TLS. The server's own offer is then ignored.",
+    )
+    enable_cleartext_plugin: bool | None = _setting(
+        converters.flag,
+        None,
+        "Send the password in clear to a server that asks for it"
+        " (``mysql_clear_password``, ``dialog``) even where nothing proves which server"
+        " it is.",
     )
     read_default_file: str | None = _setting(
         converters.file,

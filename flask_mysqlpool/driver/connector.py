@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import ssl
 import time
 import typing as t
-from collections.abc import Callable
 
 from pymysql import converters
+from pymysql import err
+from pymysql.constants import CR
 
 from ..config.settings import Settings
+from ..errors import ConfigError
+from .login import read_public_key
 from .session import Session
+from .tls import TLS
 
 # What PyMySQL does at each login is done in another way here: it would send the first
 # three, a round trip each, and sort the converters into those of Python and of MySQL.
@@ -36,22 +39,39 @@ class Connector:
     def __init__(self, settings: Settings, program: str = "flask_mysqlpool") -> None:
         self.settings = settings
         self._program = program
-        self._arguments = settings.driver_arguments()
-        conv: t.Any = self._arguments.get("conv")
-        conv = converters.conversions if conv is None else conv
+        self._tls = TLS(settings)
+        given = settings.driver_arguments()
+        conv: t.Any = given.pop("conv", converters.conversions)
         self._encoders = {key: conv[key] for key in conv if type(key) is not int}
         self._decoders = {key: conv[key] for key in conv if type(key) is int}
-        self._tls: ssl.SSLContext | None = None
+        self._arguments = {
+            name: value for name, value in given.items() if not name.startswith("ssl")
+        } | self._tls.arguments()
         self._role = ""  # of the last login
         self._role_known_until = 0.0
         self._columns: dict[t.Any, t.Any] = {}
 
+    def check(self) -> None:
+        """Try what a login needs of this machine: the files of TLS and the public key.
+
+        :raise ConfigError: they are wrong; the text names the key and the file.
+        """
+        mode = self.settings.ssl_mode
+        if self._tls.has_options or self.settings.server_public_key is not None:
+            in_force = self._session({}).tls_mode
+            if mode and mode != in_force:
+                raise ConfigError(
+                    f"MYSQLPOOL_SSL_MODE is {mode}, but MYSQLPOOL_SSL or the option"
+                    f" file asks for {in_force}: keep one of them"
+                )
+
     def open(self, deadline: float) -> Session:
         """Open a session by ``deadline``, on the monotonic clock.
 
-        :raise pymysql.Error: the server cannot be reached or refuses us.
+        :raise pymysql.Error: the server cannot be reached or refuses us, or client and
+            server are not set up for each other.
         """
-        arguments = self._arguments | _OTHERWISE
+        arguments: dict[str, t.Any] = dict(_OTHERWISE)
         password: t.Any = self.settings.password
         if callable(password):
             password = password()
@@ -61,9 +81,12 @@ class Connector:
             password = password.encode()  # PyMySQL takes latin1, unlike the servers
         if password is not None:
             arguments["password"] = password
-        session = Session(self.settings, self._columns, self._tls_context, arguments)
-        session.encoders = self._encoders.copy()
-        session.decoders = self._decoders.copy()
+        try:
+            session = self._session(arguments)
+        except ConfigError as error:  # a file that was there at first
+            raise err.OperationalError(
+                CR.CR_SSL_CONNECTION_ERROR, str(error)
+            ) from error
         now = time.monotonic()
         known = now < self._role_known_until
         deadline = min(deadline, now + self.settings.connect_timeout)
@@ -73,8 +96,19 @@ class Connector:
             self._role_known_until = time.monotonic() + ROLE_CACHE_SECONDS
         return session
 
-    def _tls_context(self, create: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-        """Return the one TLS context of the pool: making one takes 15 ms."""
-        if self._tls is None:
-            self._tls = create()
-        return self._tls
+    def _session(self, arguments: dict[str, t.Any]) -> Session:
+        """Make a session that is not connected.
+
+        :raise ConfigError: a file of TLS or the public key is wrong.
+        """
+        if key := self.settings.server_public_key:
+            arguments["server_public_key"] = read_public_key(key)
+        session = Session(
+            self.settings,
+            self._columns,
+            self._tls.context,
+            self._arguments | arguments,
+        )
+        session.encoders = self._encoders.copy()
+        session.decoders = self._decoders.copy()
+        return session

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 import threading
 import typing as t
-from collections.abc import Callable
 
 from pymysql import err
 from pymysql.constants import CLIENT
@@ -19,6 +17,8 @@ from pymysql.constants import CR
 
 from ..config.settings import Settings
 from .farewell import LONGEST_TEXT
+from .login import LoginConnection
+from .login import TLSContext
 from .session_setup import first_commands
 from .session_setup import FORGET_FOUND_ROWS
 from .session_setup import reset_commands
@@ -44,9 +44,6 @@ from .wire import COM_QUERY
 from .wire import Command
 from .wire import refused_by_server
 from .wire import shut_down
-from .wire import WireConnection
-
-TLSContext = Callable[[Callable[[], ssl.SSLContext]], ssl.SSLContext]
 
 # MySQL Error Message Reference.
 ER_OPTION_PREVENTS_STATEMENT = 1290
@@ -54,15 +51,14 @@ ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION = 1792
 ER_READ_ONLY_MODE = 1836
 
 
-class Session(WireConnection):
+class Session(LoginConnection):
     """A session at the server: PyMySQL's connection that knows its state.
 
     One thread at a time may use it: its holder, and from the return on whoever took it
     back.
 
-    :param columns: definitions of columns that were seen, see :class:`WireConnection`.
-    :param tls_context: returns the TLS context to use; it is given a function that
-        makes one.
+    :param columns, tls_context: see :class:`LoginConnection`.
+    :param arguments: for PyMySQL.
     """
 
     unread_by = 0  # thread that began the last unbuffered result
@@ -76,15 +72,15 @@ class Session(WireConnection):
         tls_context: TLSContext,
         arguments: dict[str, t.Any],
     ) -> None:
-        self.settings = settings
         self.state = SessionState()
         self.pid = os.getpid()
-        self._tls_context = tls_context
         self._auto_reset = settings.reset == "auto"
         # The start of the last statement, and the status flags before it.
         self.last_statement: str | bytes = ""
         self.status_before = 0
-        super().__init__(columns, **arguments, defer_connect=True)
+        super().__init__(
+            settings, columns, tls_context, **arguments, defer_connect=True
+        )
         self._takes_many = bool(self.client_flag & CLIENT.MULTI_STATEMENTS)
 
     def log_in(self, deadline: float, role: str | None = None) -> None:
@@ -364,8 +360,3 @@ class Session(WireConnection):
 
     def _forget(self) -> None:
         self.state.forget(changed=not self.tracked)
-
-    def _create_ssl_ctx(self, sslp: t.Any) -> ssl.SSLContext:
-        return self._tls_context(
-            lambda: super(Session, self)._create_ssl_ctx(sslp)  # type: ignore[misc]  # not in the stubs
-        )

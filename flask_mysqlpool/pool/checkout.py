@@ -18,6 +18,7 @@ from pymysql.constants import CR
 from pymysql.constants import ER
 
 from ..config.settings import Settings
+from ..driver.login import misconfigured
 from ..driver.session import Session
 from ..driver.sockets import local_shortage
 from ..driver.wire import refused_by_server
@@ -166,7 +167,7 @@ class Checkout:
         """Open a connection in a reserved place, which stays reserved.
 
         :raise PoolTimeout: the server cannot be reached.
-        :raise pymysql.Error: the server refuses us.
+        :raise pymysql.Error: the server refuses us, or is not set up for us.
         """
         started = monotonic()
         self._before_open()
@@ -297,11 +298,11 @@ class Checkout:
 
         :param cut_short: the caller's own deadline came too soon to tell.
         """
-        refused = refused_by_server(error)
+        answered = refused_by_server(error) or misconfigured(error)
         silent = (
-            isinstance(error, err.Error) and not refused and not local_shortage(error)
+            isinstance(error, err.Error) and not answered and not local_shortage(error)
         )
-        if refused:
+        if answered:
             self._breaker.note_reachable()
         elif silent and not cut_short:
             self._breaker.note_unreachable(t.cast(Exception, error), monotonic())

@@ -74,6 +74,7 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     :param settings: what :meth:`.Settings.from_config` gives.
     :param name: the bind's name, for messages.
     :param program: the app's name, for the server's view of its connections.
+    :raise ConfigError: a file of TLS or the server's public key cannot be used.
     """
 
     _slots: Slots
@@ -97,11 +98,16 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._first_use = FirstUse(self)
         self._first_use.hooks.append(housekeeper.watch)
         self._breaker = CircuitBreaker()
+        connector = Connector(settings, program)
+        try:
+            connector.check()
+        except ConfigError as error:
+            raise ConfigError(f"pool {name!r}: {error}") from error
         policy = ExpiryPolicy(settings)
         self._slots = Slots(name, settings, policy)
         self._checkout = Checkout(
             self._slots,
-            Connector(settings, program),
+            connector,
             self._breaker,
             policy,
             settings,

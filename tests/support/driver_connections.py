@@ -16,7 +16,9 @@ def fed(data: bytes) -> t.Any:
     url = "mysql://user:secret@127.0.0.1/t"
     settings = settings_for(url)
     arguments = {"ssl_disabled": True}
-    connection = Session(settings, {}, lambda create: create(), arguments)
+    connection = Session(
+        settings, {}, lambda options, create: create(options), arguments
+    )
     connection._sock, other = socket.socketpair()
     other.close()
     connection._rfile = io.BytesIO(data)

@@ -255,6 +255,7 @@ def test_values_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         setsession=["SET @a = 1", "SET @b = 2"],
         database="2024",
         ssl_ca="~/ca.pem",
+        ssl_cert=tmp_path / "ca.pem",
         ssl_key=tmp_path / "ca.pem",
     )
     assert (settings.max_size, settings.timeout) == (20, 2.5)

@@ -33,7 +33,8 @@ class TLSLine:
         self.client = context.wrap_socket(near, server_hostname="127.0.0.1")
         server.join()
         settings = settings_for("mysql://app@127.0.0.1/bank")
-        self.connection = Session(settings, {}, lambda create: create(), {})
+        context = self.client.context
+        self.connection = Session(settings, {}, lambda options, create: context, {})
         self.connection._sock, self.connection._current_timeout = self.client, None
         self.received = b""
         self._reader = threading.Thread(target=self._receive)
