@@ -65,6 +65,10 @@ class Connector:
                     f" file asks for {in_force}: keep one of them"
                 )
 
+    def renew(self) -> None:
+        """Have the next session read the files of TLS again."""
+        self._tls.forget()
+
     def open(self, deadline: float) -> Session:
         """Open a session by ``deadline``, on the monotonic clock.
 
@@ -90,7 +94,12 @@ class Connector:
         now = time.monotonic()
         known = now < self._role_known_until
         deadline = min(deadline, now + self.settings.connect_timeout)
-        session.log_in(deadline, self._role if known else None)
+        try:
+            session.log_in(deadline, self._role if known else None)
+        except err.OperationalError as error:
+            if error.args[:1] == (CR.CR_SSL_CONNECTION_ERROR,):
+                self._tls.forget()  # a certificate may have been renewed
+            raise
         if not known:
             self._role = session.role
             self._role_known_until = time.monotonic() + ROLE_CACHE_SECONDS

@@ -77,7 +77,7 @@ class LoginConnection(WireConnection):
         function that makes one.
     """
 
-    login_plugin = ""  # the last that the server asked for
+    login_plugin = ""  # the last that the server asked for, safe to show
     ctx: ssl.SSLContext
     _auth_plugin_name: str
     _public_key: bytes | None = None
@@ -130,13 +130,13 @@ class LoginConnection(WireConnection):
         try:
             super()._request_authentication()
         except (OSError, err.OperationalError) as error:
-            cause = error if isinstance(error, ssl.SSLError) else error.__cause__
-            if not isinstance(cause, ssl.SSLError) or isinstance(cause, _CUT_OFF):
-                raise
-            raise self._tls_failed(cause) from cause
+            for cause in (error, error.__cause__, error.__context__):
+                if cause is not None and self._is_refusal(cause):
+                    raise self._tls_failed(cause) from cause
+            raise
 
     def _get_auth_plugin_handler(self, plugin_name: bytes) -> t.Any:
-        self.login_plugin = plugin_name.decode("ascii", "backslashreplace")
+        self.login_plugin = ascii(plugin_name.decode("latin-1"))[1:-1]
         self._check_plugin(self.login_plugin)
         return super()._get_auth_plugin_handler(plugin_name)  # type: ignore[misc]  # not in the stubs
 
@@ -156,8 +156,8 @@ class LoginConnection(WireConnection):
             missing = error  # a package that it needs; a plugin that PyMySQL dropped
         raise err.OperationalError(
             CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
-            f"the server asks for the login plugin {self.login_plugin!r}, which is not"
-            f" available ({missing.args[-1]}): give the account another, or set"
+            f"the server asks for the login plugin '{self.login_plugin}', which is"
+            f" not available ({missing.args[-1]}): give the account another, or set"
             " MYSQLPOOL_AUTH_PLUGIN_MAP",
         ) from missing
 
@@ -189,10 +189,20 @@ class LoginConnection(WireConnection):
                 " MYSQLPOOL_SSL_MODE to VERIFY_IDENTITY, or to DISABLED",
             )
 
-    def _tls_failed(self, error: ssl.SSLError) -> err.OperationalError:
-        why = getattr(error, "verify_message", "") or error.reason or str(error)
+    def _is_refusal(self, error: BaseException) -> bool:
+        """Return whether a side did not accept the other's TLS, or its certificate."""
+        if isinstance(error, ssl.SSLError) and not isinstance(error, _CUT_OFF):
+            return True
+        # TLS 1.3: a server that does not accept our certificate says so after the
+        # handshake, and then closes. We may meet its end before we read why.
+        ended = isinstance(error, (*_CUT_OFF, ConnectionError))
+        return ended and self._secure and self.settings.ssl_cert is not None
+
+    def _tls_failed(self, error: BaseException) -> err.OperationalError:
+        why = getattr(error, "verify_message", "") or getattr(error, "reason", "")
+        why = why or str(error)
         text = f"TLS with {self.host!r} failed: {why} (the TLS mode is {self.tls_mode}"
-        if isinstance(error, ssl.SSLCertVerificationError):
-            ca = self.settings.ssl_ca
-            text += f", MYSQLPOOL_SSL_CA is {ca}" if ca else ""
+        for name in ("ssl_ca", "ssl_cert"):
+            if path := getattr(self.settings, name):
+                text += f", MYSQLPOOL_{name.upper()} is {path}"
         return err.OperationalError(CR.CR_SSL_CONNECTION_ERROR, text + ")")

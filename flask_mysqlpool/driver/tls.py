@@ -1,7 +1,13 @@
-"""The TLS of a pool: what PyMySQL is to do, and the one context for all sessions."""
+"""The TLS context of a pool: made of its files, and made again when they have changed.
+
+Rule: a context is made without asking anybody, and what is wrong with a file is said
+with the key that names it.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import ssl
 import typing as t
 from collections.abc import Callable
@@ -9,9 +15,16 @@ from collections.abc import Mapping
 
 from ..config.settings import Settings
 from ..config.tls import asked_mode
+from ..errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 Options = Mapping[str, t.Any]  # as PyMySQL names them: "ca", "cert", …
 Create = Callable[[Options], ssl.SSLContext]
+
+
+class _KeyIsEncrypted(Exception):
+    pass
 
 
 class TLS:
@@ -22,13 +35,14 @@ class TLS:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._context: ssl.SSLContext | None = None
+        self._made_of: t.Any = None  # the options, and what the files looked like
 
     @property
     def has_options(self) -> bool:
         """Whether something could be wrong with what a context is made of."""
         given = self._settings
-        names = ("ssl_mode", "ssl", "ssl_ca", "ssl_cert", "read_default_file")
-        return any(getattr(given, name) for name in (*names, "read_default_group"))
+        names = ("ssl_mode", "ssl", "ssl_ca", "ssl_cert")
+        return any(getattr(given, name) for name in names)
 
     def arguments(self) -> dict[str, t.Any]:
         """Return the TLS parameters for PyMySQL."""
@@ -61,11 +75,105 @@ class TLS:
         }
 
     def context(self, options: Options, create: Create) -> ssl.SSLContext:
-        """Return the one context for the options of this pool."""
+        """Return the context for ``options``: the last one, unless a file has changed.
+
+        Files are replaced one by one. If they do not go together, the last context
+        stays in use until they change again, or until :meth:`forget`.
+
+        :raise ConfigError: there is none, and none can be made.
+        """
         if isinstance(options, ssl.SSLContext):
             return options
-        if self._context is None:
-            self._context = create(options)
-            if options.get("check_hostname"):  # PyMySQL: not without a CA of our own
-                self._context.check_hostname = True
-        return self._context
+        made_of = (dict(options), [_look(path) for path in _paths(options)])
+        context = self._context
+        if context is None or made_of != self._made_of:
+            try:
+                context = self._make(options, create)
+            except ConfigError as error:
+                if context is None:
+                    raise
+                logger.warning("TLS files have changed, and are not used: %s", error)
+            self._context, self._made_of = context, made_of
+        return context
+
+    def forget(self) -> None:
+        """Have the next session read the files again."""
+        self._context = None
+
+    def _make(self, options: Options, create: Create) -> ssl.SSLContext:
+        ready = dict(options)
+        if "cert" in ready:  # OpenSSL would ask for it at the terminal
+            ready["password"] = ready.get("password") or _refuse
+        try:
+            context = create(ready)
+            if ready.get("check_hostname"):  # PyMySQL: not without a CA of our own
+                context.check_hostname = True
+        except Exception as error:
+            raise ConfigError(self._explain(options, error)) from error
+        return context
+
+    def _explain(self, options: Options, error: Exception) -> str:
+        """Return what is wrong with the options, of which PyMySQL made no context."""
+        named = {
+            option: f"{self._key(option)} ({options[option]})"
+            for option in ("ca", "cert", "key")
+            if options.get(option)
+        }
+        for option, name in named.items():
+            try:
+                open(options[option], "rb").close()
+            except OSError as unreadable:
+                return f"{name} cannot be read: {unreadable.strerror}"
+        for option in named.keys() - {"key"}:
+            if not _has_certificate(options[option]):
+                return f"{named[option]} holds no certificate in PEM form"
+        key, password = named.get("key") or named.get("cert"), self._key("password")
+        if isinstance(error, _KeyIsEncrypted):
+            return f"{key} holds an encrypted private key: set {password}"
+        if getattr(error, "reason", None) == "KEY_VALUES_MISMATCH":
+            return f"{key} is not the private key of {named['cert']}"
+        if key and options.get("password"):
+            return f"{key} holds no private key in PEM form that {password} decrypts"
+        if "cert" in named and "cipher" not in options:
+            return f"{key} holds no private key in PEM form"
+        return f"no TLS context can be made of the MYSQLPOOL_SSL settings: {error}"
+
+    def _key(self, option: str) -> str:
+        """Return the key of the setting that gives an option of PyMySQL's."""
+        if self._settings.ssl is None:
+            field = "ssl_key_password" if option == "password" else f"ssl_{option}"
+            return f"MYSQLPOOL_{field.upper()}"
+        file = f" or ssl-{option} in the file of MYSQLPOOL_READ_DEFAULT_FILE"
+        return (
+            f'MYSQLPOOL_SSL["{option}"]{file * bool(self._settings.read_default_file)}'
+        )
+
+
+def _refuse() -> str:
+    raise _KeyIsEncrypted
+
+
+def _paths(options: Options) -> list[t.Any]:
+    """Return the files and folders of which a context is made."""
+    paths = [options.get(name) for name in ("ca", "capath", "cert", "key")]
+    if not any(paths[:2]) and options.get("verify_mode"):
+        default = ssl.get_default_verify_paths()
+        paths += [default.cafile, default.capath]
+    return [path for path in paths if path]
+
+
+def _look(path: t.Any) -> tuple[int, ...]:
+    """Return what differs if another file is there, or other contents."""
+    try:
+        seen = os.stat(path)
+    except OSError:
+        return ()
+    return (seen.st_mtime_ns, seen.st_ino, seen.st_size)
+
+
+def _has_certificate(path: t.Any) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return False
+    return True

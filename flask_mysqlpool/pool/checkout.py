@@ -56,6 +56,8 @@ class Connector(t.Protocol):
 
     def open(self, deadline: float) -> Session: ...
 
+    def renew(self) -> None: ...
+
 
 class Checkout:
     """Waits, opens, validates and closes for one pool.

@@ -260,8 +260,11 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
     # Changing
 
     def recycle(self) -> None:
-        """Retire every connection: idle ones at once, the others at their return."""
+        """Retire every connection: idle ones at once, the others at their return. The
+        files of TLS are read again.
+        """
         self.after_fork()
+        self._checkout.connector.renew()
         self._checkout.close_all(self._retirement.recycle(monotonic()))
         self.on_need()
 

@@ -30,8 +30,11 @@ class Certificate(t.NamedTuple):
         return ssl.create_default_context(cafile=str(self.cert))
 
 
-def make_certificate(folder: Path) -> Certificate:
-    """Write a certificate that is valid for an hour, and its key, to ``folder``."""
+def make_certificate(folder: Path, password: str = "") -> Certificate:
+    """Write a certificate that is valid for an hour, and its key, to ``folder``.
+
+    :param password: encrypts the key.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
@@ -50,11 +53,14 @@ def make_certificate(folder: Path) -> Certificate:
     )
     made = Certificate(folder / "cert.pem", folder / "key.pem")
     made.cert.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password:
+        encryption = serialization.BestAvailableEncryption(password.encode())
     made.key.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
+            encryption,
         )
     )
     return made

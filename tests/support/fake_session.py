@@ -94,6 +94,9 @@ class FakeConnector:
         self.opened.append(FakeSession(len(self.opened) + 1))
         return self.opened[-1]
 
+    def renew(self) -> None:
+        """There are no files."""
+
 
 def fake_pool(**settings: t.Any) -> Pool:
     """Return a pool of fake sessions, which no housekeeper looks after; its connector

@@ -143,3 +143,6 @@ class SimulatedServer:
             session.ended, session.alive = True, False  # as the real one does
             raise
         return session
+
+    def renew(self) -> None:
+        """There are no files."""

@@ -285,6 +285,17 @@ def test_what_is_not_set_up_is_no_outage(case: str, certificate: Certificate) ->
         pool.close()
 
 
+def test_failed_check_is_seen_while_another_error_is_handled(
+    certificate: Certificate,
+) -> None:
+    with LoginServer(tls=certificate.server_context()) as server:
+        try:
+            raise KeyError("of the app")
+        except KeyError:
+            error = log_in(server, ssl_mode="VERIFY_CA")
+    assert error.args[0] == CR.CR_SSL_CONNECTION_ERROR
+
+
 def test_tls_that_is_cut_off_is_an_outage(certificate: Certificate) -> None:
     server = LoginServer(tls=certificate.server_context())
     with server:
