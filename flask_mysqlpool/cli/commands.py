@@ -101,7 +101,7 @@ def stats(
     servers = {
         name: info.as_dict()
         if isinstance(info, ServerInfo)
-        else {"error": f"cannot be reached: {printable(info)}"}
+        else {"error": f"cannot connect: {printable(info)}"}
         for name, info in query_servers({b: pools[b].settings for b in binds}).items()
     }
     if as_json:

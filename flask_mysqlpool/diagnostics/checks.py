@@ -17,6 +17,7 @@ from ..stats.text import printable
 from .findings import Finding
 from .server_info import query_servers
 from .server_info import ServerInfo
+from .tls import judge_tls
 from .worker_checks import check_pools
 from .worker_checks import check_workers
 
@@ -80,21 +81,7 @@ def _version(bind: str, info: ServerInfo) -> Finding:
 
 
 def _tls(bind: str, settings: Settings, info: ServerInfo) -> Finding:
-    checked = settings.ssl or settings.ssl_verify_cert or settings.ssl_verify_identity
-    local = settings.unix_socket or settings.host in ("127.0.0.1", "::1", "localhost")
-    change = ""
-    if info.tls and checked:
-        text = f"encrypted with {info.tls}"
-    elif local:
-        text = (
-            f"{info.tls or 'not encrypted'}, but the connection stays on this machine"
-        )
-    elif info.tls:
-        text = f"encrypted with {info.tls}, but the server is not authenticated"
-        change = "set MYSQLPOOL_SSL_CA and MYSQLPOOL_SSL_VERIFY_IDENTITY"
-    else:
-        text = "not encrypted: passwords and rows can be read on the network"
-        change = "enable TLS on the server and set MYSQLPOOL_SSL_CA"
+    text, change = judge_tls(settings, info)
     return Finding([bind], "tls", "warning" if change else "ok", text, change)
 
 

@@ -53,6 +53,8 @@ class ServerInfo:
     charset_of_server: str
     threads_connected: int
     tls: str  # name of the cipher, empty without TLS
+    tls_mode: str  # in force, in the words of MYSQLPOOL_SSL_MODE
+    login_plugin: str
     clock_ahead_seconds: float  # the server's clock minus this machine's
     round_trip_seconds: float
 
@@ -91,12 +93,12 @@ def query_server(settings: Settings) -> ServerInfo:
     session = Connector(plain).open(time.monotonic() + timeout)
     try:
         with session.cursor(DictCursor) as cursor:
-            return _read(cursor)
+            return _read(cursor, session.tls_mode, session.login_plugin)
     finally:
         session.quit(time.monotonic() + QUIT_TIMEOUT)
 
 
-def _read(cursor: DictCursor) -> ServerInfo:
+def _read(cursor: DictCursor, tls_mode: str, login_plugin: str) -> ServerInfo:
     def row(sql: str, *parameters: str) -> dict[str, t.Any]:
         cursor.execute(sql, parameters)
         return cursor.fetchone() or {}
@@ -112,6 +114,8 @@ def _read(cursor: DictCursor) -> ServerInfo:
         **values,
         threads_connected=int(threads),
         tls=printable(row("SHOW STATUS LIKE %s", "Ssl_cipher").get("Value", "")),
+        tls_mode=tls_mode,
+        login_plugin=printable(login_plugin),
         clock_ahead_seconds=round(clock - sent_at - round_trip / 2, 6),
         round_trip_seconds=round(round_trip, 6),
     )

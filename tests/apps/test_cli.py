@@ -182,10 +182,10 @@ def test_stats_where_one_server_is_down(base: Path, make_app: MakeApp) -> None:
         stats = run_json(app, "stats", status=1)
     assert result.exit_code == 1
     assert "Server of default: " in result.stdout
-    assert result.stderr.startswith("Server of down: cannot be reached: ")
+    assert result.stderr.startswith("Server of down: cannot connect: ")
     assert stats["totals"]["default"]["in_use"] == 1
     assert "version" in stats["server"]["default"]
-    assert stats["server"]["down"]["error"].startswith("cannot be reached: ")
+    assert stats["server"]["down"]["error"].startswith("cannot connect: ")
 
 
 def test_stats_where_the_password_cannot_be_had(base: Path, make_app: MakeApp) -> None:

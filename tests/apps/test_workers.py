@@ -232,9 +232,9 @@ def test_workers_are_shown_where_the_database_cannot_be_reached(site: Site) -> N
     assert json_there.returncode == text_there.returncode == 1
     stats = json.loads(json_there.stdout)
     assert [worker["pid"] for worker in stats["workers"]] == [pid]
-    assert stats["server"]["default"]["error"].startswith("cannot be reached: ")
+    assert stats["server"]["default"]["error"].startswith("cannot connect: ")
     assert str(pid) in text_there.stdout
-    assert text_there.stderr.startswith("Server of default: cannot be reached: ")
+    assert text_there.stderr.startswith("Server of default: cannot connect: ")
 
 
 def test_nobody_runs(site: Site) -> None:

@@ -15,6 +15,7 @@ from pymysql.constants import CR
 
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolTimeout
+from flask_mysqlpool.diagnostics.server_info import query_server
 from flask_mysqlpool.testing import PrivateServer
 
 from ..support.certificates import make_certificate
@@ -99,9 +100,13 @@ def cipher(pool: Pool) -> str:
 def test_mode_encrypts(
     settings: dict[str, t.Any], encrypted: bool, trusted: TLSServer
 ) -> None:
+    mode = "REQUIRED" if "ssl" in settings else "PREFERRED"
     given = settings | ({"ssl_ca": trusted.ca} if "ssl_ca" in settings else {})
     pool = pool_for(trusted, **given)
     assert bool(cipher(pool)) is encrypted
+    seen = query_server(pool.settings)
+    assert bool(seen.tls) is encrypted
+    assert seen.tls_mode == settings.get("ssl_mode", mode)
     pool.close()
 
 
@@ -124,9 +129,17 @@ def test_pool_outlives_the_renewal_of_all_certificates(trusted: TLSServer) -> No
             pool.connection()
         assert raised.value.args[0] == CR.CR_SSL_CONNECTION_ERROR
         held.ping()
+        assert_check_fails(pool)
         trusted.trust()
         assert cipher(pool)
+        assert query_server(pool.settings).tls
     pool.close()
+
+
+def assert_check_fails(pool: Pool) -> None:
+    """Check that ``flask pool check`` finds what the workers find."""
+    with pytest.raises(pymysql.err.OperationalError, match="self-signed certificate"):
+        query_server(pool.settings)
 
 
 def test_renewed_file_is_used_before_anything_fails(trusted: TLSServer) -> None:

@@ -30,6 +30,8 @@ VIEW = ServerInfo(
     charset_of_server="utf8mb4",
     threads_connected=1,
     tls="TLS_AES_256_GCM_SHA384",
+    tls_mode="VERIFY_IDENTITY",
+    login_plugin="caching_sha2_password",
     clock_ahead_seconds=0.0,
     round_trip_seconds=0.001,
 )

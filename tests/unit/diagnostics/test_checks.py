@@ -38,6 +38,7 @@ def test_each_problem_says_what_to_change(case: CheckCase) -> None:
     case.view(
         version="5.7.44",
         tls="",
+        tls_mode="PREFERRED",
         charset="latin1",
         charset_of_database="latin1",
         wait_timeout=1,
@@ -220,26 +221,6 @@ def test_clock(case: CheckCase, ahead: float, round_trip: float, verdict: str) -
 
 
 # Text and secrecy
-
-
-@pytest.mark.parametrize(
-    ("settings", "cipher", "verdict"),
-    [
-        ({"host": "db"}, "TLS", "ok"),
-        ({"host": "db", "ssl_verify_identity": False}, "TLS", "warning"),
-        ({"host": "db"}, "", "warning"),
-        ({"host": "127.0.0.1", "ssl_verify_identity": False}, "", "ok"),
-        ({"host": "localhost", "ssl_verify_identity": False}, "TLS", "ok"),
-    ],
-)
-def test_tls(
-    case: CheckCase, settings: dict[str, t.Any], cipher: str, verdict: str
-) -> None:
-    case.bind(**settings)
-    case.view(tls=cipher)
-    found = case.found("tls")
-    assert found.verdict == verdict
-    assert (cipher or "not encrypted") in found.text
 
 
 @pytest.mark.parametrize(
