@@ -91,6 +91,9 @@ class Connector:
             raise err.OperationalError(
                 CR.CR_SSL_CONNECTION_ERROR, str(error)
             ) from error
+        except OSError as error:  # no descriptor is left for a file
+            text = f"Can't connect to MySQL server: {error.strerror}"
+            raise err.OperationalError(CR.CR_CONN_HOST_ERROR, text) from error
         now = time.monotonic()
         known = now < self._role_known_until
         deadline = min(deadline, now + self.settings.connect_timeout)

@@ -21,12 +21,15 @@ from ..config.settings import Settings
 from ..errors import ConfigError
 from .tls import Create
 from .tls import Options
+from .tls import SHORTAGES
 from .wire import WireConnection
 
 TLSContext = Callable[[Options, Create], ssl.SSLContext]
 
 CLEARTEXT = {"mysql_clear_password", "dialog"}  # MySQL's, and PAM's of MariaDB
 ENCRYPTS_WITH_KEY = {"caching_sha2_password", "sha256_password"}  # without TLS
+
+MAX_NAME = 64  # bytes of a plugin's name that are shown
 
 # Client and server do not fit together: waiting will not change that.
 _MISCONFIGURED = (
@@ -52,6 +55,7 @@ def read_public_key(key: str | bytes) -> bytes:
 
     :param key: the path of its file, or the key itself.
     :raise ConfigError: it cannot be read, or is no RSA key.
+    :raise OSError: this process has too many open files.
     """
     name = "MYSQLPOOL_SERVER_PUBLIC_KEY"
     if isinstance(key, str):
@@ -59,6 +63,8 @@ def read_public_key(key: str | bytes) -> bytes:
         try:
             key = Path(key).read_bytes()
         except OSError as error:
+            if error.errno in SHORTAGES:
+                raise
             raise ConfigError(f"{name} cannot be read: {error.strerror}") from error
     try:
         usable = isinstance(load_pem_public_key(key), RSAPublicKey)
@@ -136,7 +142,7 @@ class LoginConnection(WireConnection):
             raise
 
     def _get_auth_plugin_handler(self, plugin_name: bytes) -> t.Any:
-        self.login_plugin = ascii(plugin_name.decode("latin-1"))[1:-1]
+        self.login_plugin = ascii(plugin_name[:MAX_NAME].decode("latin-1"))[1:-1]
         self._check_plugin(self.login_plugin)
         return super()._get_auth_plugin_handler(plugin_name)  # type: ignore[misc]  # not in the stubs
 
@@ -157,7 +163,7 @@ class LoginConnection(WireConnection):
         raise err.OperationalError(
             CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
             f"the server asks for the login plugin '{self.login_plugin}', which is"
-            f" not available ({missing.args[-1]}): give the account another, or set"
+            f" not available ({str(missing)[:200]}): give the account another, or set"
             " MYSQLPOOL_AUTH_PLUGIN_MAP",
         ) from missing
 

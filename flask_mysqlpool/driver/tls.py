@@ -6,6 +6,7 @@ with the key that names it.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import ssl
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 Options = Mapping[str, t.Any]  # as PyMySQL names them: "ca", "cert", …
 Create = Callable[[Options], ssl.SSLContext]
+
+# Of this machine: the files may well be right.
+SHORTAGES = (errno.EMFILE, errno.ENFILE)
 
 
 class _KeyIsEncrypted(Exception):
@@ -81,6 +85,7 @@ class TLS:
         stays in use until they change again, or until :meth:`forget`.
 
         :raise ConfigError: there is none, and none can be made.
+        :raise OSError: this process has too many open files.
         """
         if isinstance(options, ssl.SSLContext):
             return options
@@ -109,6 +114,8 @@ class TLS:
             if ready.get("check_hostname"):  # PyMySQL: not without a CA of our own
                 context.check_hostname = True
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in SHORTAGES:
+                raise
             raise ConfigError(self._explain(options, error)) from error
         return context
 

@@ -28,6 +28,8 @@ METHODS = {
         "_create_ssl_ctx": "self, sslp",
         "_execute_command": "self, command, sql",
         "_force_close": "self",
+        "_get_auth_plugin_handler": "self, plugin_name",
+        "_process_auth": "self, plugin_name, auth_packet, handler=None",
         "_read_ok_packet": "self",
         "_read_packet": "self, packet_type=<class 'pymysql.protocol.MysqlPacket'>",
         "_read_query_result": "self, unbuffered=False",

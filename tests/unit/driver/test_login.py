@@ -259,6 +259,13 @@ def test_unknown_plugin_is_named(plugin: str, monkeypatch: pytest.MonkeyPatch) -
     assert "\x1b" not in text
 
 
+def test_name_without_end_is_not_shown_whole() -> None:
+    with LoginServer(switch("x" * 1_000_000)) as server:
+        error = log_in(server)
+    assert error.args[0] == CR.CR_AUTH_PLUGIN_CANNOT_LOAD
+    assert len(str(error)) < 1000
+
+
 def not_set_up(certificate: Certificate) -> dict[str, tuple[LoginServer, t.Any]]:
     """Return servers with which these settings can never log in."""
     tls = certificate.server_context()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -22,6 +23,7 @@ from ...support.certificates import Certificate
 from ...support.certificates import make_certificate
 from ...support.fake_session import fake_pool
 from ...support.login_server import LoginServer
+from ...support.login_server import rsa_keys
 from ...support.login_server import switch
 from ...support.pools import settings_for
 from ...support.terminal import terminal
@@ -154,6 +156,52 @@ def test_file_of_an_option_file_is_named(files: Files, tmp_path: Path) -> None:
         Pool(settings_for(URL, read_default_file=options))
     named = f"ssl-ca in the file of MYSQLPOOL_READ_DEFAULT_FILE ({files.junk})"
     assert named in str(raised.value)
+
+
+def test_mode_says_how_the_ca_of_an_option_file_is_used(
+    files: Files, tmp_path: Path
+) -> None:
+    options = tmp_path / "my.cnf"
+    options.write_text(f"[client]\nssl-ca = {files.own.cert}\n")
+    for mode in ("VERIFY_CA", "VERIFY_IDENTITY"):
+        settings = settings_for(URL, read_default_file=options, ssl_mode=mode)
+        connector = Connector(settings)
+        connector.check()
+        assert connector._session({}).tls_mode == mode
+    for mode in ("DISABLED", "PREFERRED"):
+        settings = settings_for(URL, read_default_file=options, ssl_mode=mode)
+        assert Connector(settings)._session({}).tls_mode == mode
+
+
+def test_mode_that_contradicts_an_option_file(files: Files, tmp_path: Path) -> None:
+    options = tmp_path / "my.cnf"
+    options.write_text(f"[client]\nssl-ca = {files.own.cert}\n")
+    with pytest.raises(ConfigError, match="the option file asks for VERIFY_IDENTITY"):
+        Pool(settings_for(URL, read_default_file=options, ssl_mode="REQUIRED"))
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+@pytest.mark.parametrize("what", ["ssl_ca", "server_public_key"])
+def test_shortage_of_descriptors_is_no_wrong_file(
+    number: int, what: str, line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = line.folder / "public.pem"
+    key.write_bytes(rsa_keys()[1])
+    given = {"ssl_ca": line.ca} if what == "ssl_ca" else {what: key}
+    connector = Connector(settings_for(line.server.url, **given))
+
+    def fail(*args: t.Any, **keywords: t.Any) -> t.NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ssl.create_default_context", fail)
+        patched.setattr(Path, "read_bytes", fail)
+        with pytest.raises(pymysql.err.OperationalError) as raised:
+            connector.open(time.monotonic() + 10)
+    assert raised.value.args[0] == CR.CR_CONN_HOST_ERROR
+    assert isinstance(raised.value.__cause__, OSError)
+    assert raised.value.__cause__.errno == number
+    connector.check()
 
 
 @pytest.mark.parametrize("way", ["keys", "mapping", "option file"])
