@@ -14,6 +14,7 @@ import _socket  # the system's own look-up, also where gevent has replaced socke
 import errno
 import os
 import socket
+import sys
 import threading
 import time
 import typing as t
@@ -213,6 +214,15 @@ def _addresses(found: Iterable[tuple[t.Any, ...]]) -> list[_Address]:
     return list(dict.fromkeys(addresses))
 
 
+def _getaddrinfo() -> t.Any:
+    """Return the system's look-up also where gevent has replaced it: that one waits for
+    a thread of gevent's pool, whose jobs may be waiting for this connection.
+    """
+    if gevent := sys.modules.get("gevent.monkey"):
+        return gevent.get_original("socket", "getaddrinfo")
+    return socket.getaddrinfo
+
+
 def _lookup_error(host: str, error: Exception) -> OSError:
     """Return an error of the same kind, as each caller needs one of its own."""
     reason = error.strerror if isinstance(error, OSError) else None
@@ -275,7 +285,10 @@ class _Lookup:
         """Begin in a thread, where one can be started; else look up now."""
         name = f"mysqlpool-lookup-{self.key[0]}"
         try:
-            threading.Thread(target=self._run, name=name, daemon=True).start()
+            if gevent := sys.modules.get("gevent.monkey"):
+                gevent.get_original("_thread", "start_new_thread")(self._run, ())
+            else:
+                threading.Thread(target=self._run, name=name, daemon=True).start()
         except RuntimeError:
             self._run()
 
@@ -307,7 +320,7 @@ class _Lookup:
             return  # cancelled before the thread ran
         answer: _Answer = None
         try:
-            found = socket.getaddrinfo(*self.key, 0, socket.SOCK_STREAM)
+            found = _getaddrinfo()(*self.key, 0, socket.SOCK_STREAM)
             answer = _addresses(found) or socket.gaierror(
                 socket.EAI_NONAME, "it has no address"
             )

@@ -12,6 +12,7 @@ if __name__ == "__main__" and sys.argv[1].startswith("gevent"):
     monkey.patch_all()
 
 import _socket
+import contextlib
 import ctypes
 import os
 import signal
@@ -21,6 +22,7 @@ import time
 import typing as t
 import warnings
 from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
@@ -39,13 +41,28 @@ def answer(host: str, port: int, *options: t.Any) -> list[t.Any]:
     return _socket.getaddrinfo("127.0.0.1", port, 0, socket.SOCK_STREAM)
 
 
+class Gate:
+    """Blocks a whole thread until it is set: gevent's events need a hub to wait in, and
+    look-ups run outside of all.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = os.pipe()
+
+    def set(self) -> None:
+        os.write(self._writer, bytes(100))  # for as many who wait
+
+    def wait(self) -> None:
+        os.read(self._reader, 1)
+
+
 class Silence:
     """Stands for ``socket.getaddrinfo`` of a resolver that does not answer."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
         self.count = 0
-        self.gate = threading.Event()
+        self.gate = Gate()
 
     def __call__(self, *arguments: t.Any) -> list[t.Any]:
         self.count += 1
@@ -55,7 +72,10 @@ class Silence:
 
 
 def resolve_with(resolver: t.Any) -> None:
-    socket.getaddrinfo = resolver
+    if patched := sys.modules.get("gevent.monkey"):
+        patched.saved["socket"]["getaddrinfo"] = resolver
+    else:
+        socket.getaddrinfo = resolver
 
 
 def listen() -> tuple[socket.socket, int]:
@@ -168,22 +188,75 @@ def gevent_lookups() -> None:
     listener.close()
 
 
+class NoResolver:
+    """Stands for the resolver of gevent's hub, which must not be asked."""
+
+    def __getattr__(self, name: str) -> t.NoReturn:
+        raise AssertionError(f"asked to {name}")
+
+
 def gevent_literal() -> None:
     """A look-up would wait for a thread of gevent's, and they may all be in use."""
     import gevent
 
-    class NoResolver:
-        def __getattr__(self, name: str) -> t.NoReturn:
-            raise AssertionError(f"asked to {name}")
-
     gevent.get_hub().resolver = NoResolver()
+    with busy_threads():
+        listener, port = listen()
+        with socket.create_server(("::1", port), family=socket.AF_INET6):
+            for host in ("127.0.0.1", "::1", "::1%1", "::ffff:127.0.0.1"):
+                open_socket(host, port, soon()).close()
+            open_socket("127.0.0.1", port, soon(), bind_address="127.0.0.2").close()
+        listener.close()
+        for host in ("fe80::1%lo", "fe80::1%1"):
+            try:
+                open_socket(host, 1, soon(1)).close()
+            except OSError as error:
+                print(error)
+
+
+def gevent_busy() -> None:
+    """The look-up of a name is done where all of gevent's threads are busy, and ends
+    for its caller at the deadline where it is not.
+    """
+    silence = Silence()
+    resolve_with(silence)
     listener, port = listen()
-    open_socket("127.0.0.1", port, soon()).close()
+    with busy_threads():
+        fails_by(0.3, port)
+        silence.gate.set()
+        open_socket("db", port, soon()).close()
     listener.close()
-    try:
-        open_socket("fe80::1%lo", port, soon())
-    except OSError as error:
-        print(error)
+
+
+def gevent_thread_that_left() -> None:
+    """A look-up that a job of gevent's threadpool began goes on without it: else nobody
+    could look the name up again.
+    """
+    import gevent
+
+    silence = Silence()
+    resolve_with(silence)
+    listener, port = listen()
+    gevent.get_hub().threadpool.apply(fails_by, (0.3, port))
+    silence.gate.set()
+    open_socket("db", port, soon()).close()
+    listener.close()
+
+
+@contextlib.contextmanager
+def busy_threads() -> Iterator[None]:
+    """Let all threads of gevent's pool be in use."""
+    import gevent
+
+    pool = gevent.get_hub().threadpool
+    pool.maxsize = 2
+    gates = [Gate(), Gate()]
+    jobs = [pool.spawn(gate.wait) for gate in gates]
+    yield
+    assert not any(job.ready() for job in jobs)
+    for gate in gates:
+        gate.set()
+    gevent.joinall(jobs)
 
 
 def gevent_interrupts() -> None:
@@ -215,7 +288,7 @@ def gevent_black_hole() -> None:
     import gevent
 
     full = socket.create_server(("127.0.0.1", 0), backlog=0)
-    waiting = [socket.socket() for _ in range(4)]
+    waiting = [socket.socket() for _ in range(2)]
     for each in waiting:
         each.setblocking(False)
         each.connect_ex(full.getsockname())

@@ -716,7 +716,11 @@ def test_lookup_does_not_hold_up_the_end_of_the_process() -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["lookups", "literal", "interrupts", "black_hole", "fork"]
+    "what",
+    [
+        *("lookups", "literal", "busy", "thread_that_left"),
+        *("interrupts", "black_hole", "fork"),
+    ],
 )
 def test_gevent(what: str) -> None:
     pytest.importorskip("gevent")
