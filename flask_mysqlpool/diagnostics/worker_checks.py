@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from .sizing import longest_holder
 
 EXHAUSTION_WINDOW = 300.0  # seconds for which an exhausted pool is reported
 SAMPLE_INTERVAL = 1.0  # seconds between the two readings of a demand
+OTHER_FILES = 20  # that a worker has open besides: listeners, clients, its log
 
 Replies = list[Reply[PoolStats]]
 
@@ -29,9 +31,29 @@ def check_workers(binds: list[str], replies: Replies) -> Finding:
     if not replies:
         change = "run this as their user, with their settings and on their machine"
         return Finding(binds, "workers", "unknown", "no worker was reached", change)
+    if short := [text for reply in replies if (text := _short_of_files(reply))]:
+        change = (
+            "raise the workers' limit of open files (ulimit -n, LimitNOFILE= of"
+            " systemd) or lower MYSQLPOOL_MAX_SIZE"
+        )
+        return Finding(binds, "workers", "warning", "; ".join(short), change)
     many = len(replies) > 1
     text = f"{len(replies)} worker{'s' * many} answer{'s' * (not many)}"
     return Finding(binds, "workers", "ok", text)
+
+
+def _short_of_files(reply: Reply[PoolStats]) -> str:
+    """Say that the pools of a worker may open more sockets than its limit of open files
+    lets it; nothing where they may not, or the limit cannot be read.
+    """
+    try:
+        limit, _ = resource.prlimit(reply.pid, resource.RLIMIT_NOFILE)
+    except (AttributeError, OSError):  # Linux has it, for processes of one's own
+        return ""
+    size = sum(reading.max_size for reading in reply.binds.values())
+    if limit == resource.RLIM_INFINITY or size + OTHER_FILES <= limit:
+        return ""
+    return f"worker {reply.pid} may open {limit} files, its pools {size} connections"
 
 
 def check_pools(

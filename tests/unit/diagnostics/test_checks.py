@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import typing as t
 
 import pytest
@@ -150,6 +152,42 @@ def test_what_only_silent_workers_know_is_unknown(case: CheckCase) -> None:
     findings = {each.check: each.verdict for each in case.findings()}
     assert findings["workers"] == "error"
     assert findings["exhausted"] == findings["leaks"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("limit", "verdict"),
+    [(1024, "ok"), (resource.RLIM_INFINITY, "ok"), (100, "warning"), (64, "warning")],
+)
+def test_worker_whose_pools_may_need_more_files_than_it_may_open(
+    limit: int, verdict: str, case: CheckCase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "prlimit", lambda pid, kind: (limit, limit))
+    case.bind(max_size=60)
+    case.bind("reports", max_size=40)
+    case.answers = [
+        [
+            Reply(
+                41,
+                {"default": PoolStats(max_size=60), "reports": PoolStats(max_size=40)},
+            )
+        ]
+    ]
+    found = case.found("workers")
+    assert found.verdict == verdict
+    if verdict == "warning":
+        assert (
+            found.text == f"worker 41 may open {limit} files, its pools 100 connections"
+        )
+        assert "ulimit -n" in found.change
+
+
+def test_limit_of_a_running_process_is_read(case: CheckCase) -> None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        pytest.skip("there is no limit of open files here")
+    case.bind()
+    case.answers = [[Reply(os.getpid(), {"default": PoolStats(max_size=limit)})]]
+    assert case.found("workers").verdict == "warning"
 
 
 def test_too_many_workers_for_any_size(case: CheckCase) -> None:
