@@ -70,8 +70,7 @@ def get_db(bind: str = "default") -> PooledConnection:
     response; what was not committed by then is rolled back.
 
     :param bind: which pool, a key of ``MYSQLPOOL_BINDS``.
-    :raise NotInitializedError: there is no app context, no extension on this app, or
-        no such bind.
+    :raise NotInitializedError: no app context, no extension on this app, no such bind.
     :raise PoolError: the pool has no connection to lend.
     """
     # On the hot path: the objects behind Flask's proxies, whose every attribute costs.
@@ -99,6 +98,7 @@ def get_db(bind: str = "default") -> PooledConnection:
             except PoolError:
                 _note_refusal(bind)
                 raise
+            db.of_context = True
             lent.by_bind[bind] = db
             if lent.ended:  # by another thread, while this one waited
                 db.close()

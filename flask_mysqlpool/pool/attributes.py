@@ -5,8 +5,10 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Callable
 from collections.abc import Mapping
+from sys import _getframe
 from types import MappingProxyType
 
+from pymysql import err
 from pymysql.cursors import Cursor
 
 T = t.TypeVar("T")
@@ -70,6 +72,8 @@ class SessionAttributes:
 
     __slots__ = ()
 
+    of_context: bool
+
     autocommit_mode = Attribute[bool | None]()
     bind_address = Attribute[str | None]()
     charset = Attribute[str]()
@@ -100,7 +104,6 @@ class SessionAttributes:
     user = Attribute[bytes | None]()
 
     affected_rows = Attribute[Callable[[], int]]()
-    character_set_name = Attribute[Callable[[], str]]()
     escape = Attribute[Callable[..., str]]()
     get_autocommit = Attribute[Callable[[], bool]]()
     get_host_info = Attribute[Callable[[], str]]()
@@ -109,6 +112,22 @@ class SessionAttributes:
     insert_id = Attribute[Callable[[], int]]()
     literal = Attribute[Callable[..., str]]("escape")
     thread_id = Attribute[Callable[[], int]]()
+
+    def character_set_name(self) -> str:
+        """Return the character set. It is the first that SQLAlchemy asks what its
+        ``creator`` gave it, for SQLAlchemy's own: it rolls back when it is done.
+
+        :raise pymysql.err.ProgrammingError: it asks the connection of a request.
+        """
+        if self.of_context:
+            asking = _getframe(1).f_globals.get("__name__", "")
+            if asking.partition(".")[0] == "sqlalchemy":
+                raise err.ProgrammingError(
+                    "SQLAlchemy would share the connection of get_db() with the app,"
+                    " and roll back its changes: create the engine with"
+                    " creator=pool.connection and poolclass=NullPool"
+                )
+        return self.charset
 
     def escape_string(self, s: str) -> str:
         """Return a text as it stands between the quotes of a string.

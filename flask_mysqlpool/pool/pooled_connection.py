@@ -63,11 +63,13 @@ class PooledConnection(SessionAttributes):
         "_transaction",
         "checkout_id",
         "entry",
+        "of_context",
     )
 
     def __init__(self, entry: PoolEntry, checkout_id: int, lender: Lender) -> None:
         self.entry: PoolEntry | None = entry  # None from the return on
         self.checkout_id = checkout_id  # 0 once the pool has the connection back
+        self.of_context = False  # get_db() returns it to everybody in an app context
         self._lender = lender
         # Held for each exchange; the return takes it and never gives it back.
         self._exchange_lock = Lock()

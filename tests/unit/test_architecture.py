@@ -61,6 +61,7 @@ PRIVATE_OF_OTHERS: dict[str, dict[str, str]] = {
         "_reader_storages": "the same",
         "_instrument_view_instrument_matches": "the same",
     },
+    "pool/attributes.py": {"_getframe": "sys documents it"},
     "pool/pool.py": {"_getframe": "sys documents it"},
     "pool/slots.py": {"_is_owned": "RLock: who asks may be a finalizer"},
     "stats/holders.py": {"_current_frames": "sys documents it"},
