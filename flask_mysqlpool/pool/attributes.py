@@ -39,7 +39,7 @@ class Attribute(t.Generic[T]):
 
 
 class Refused:
-    """A name of PyMySQL's connection that a pooled one does not have."""
+    """A name of PyMySQL's or DBUtils' connection that a pooled one does not have."""
 
     def __init__(self, why: str) -> None:
         self._why = why
@@ -114,10 +114,10 @@ class SessionAttributes:
     thread_id = Attribute[Callable[[], int]]()
 
     def character_set_name(self) -> str:
-        """Return the character set. It is the first that SQLAlchemy asks what its
-        ``creator`` gave it, for SQLAlchemy's own: it rolls back when it is done.
+        """Return the character set. SQLAlchemy asks each connection that its
+        ``creator`` returns for it, before anything else: that of a request is refused.
 
-        :raise pymysql.err.ProgrammingError: it asks the connection of a request.
+        :raise pymysql.err.ProgrammingError: SQLAlchemy asks that of a request.
         """
         if self.of_context:
             asking = _getframe(1).f_globals.get("__name__", "")
@@ -155,5 +155,11 @@ class SessionAttributes:
     salt = Refused(_SECRET)
     server_public_key = Refused(_SECRET)
     write_packet = Refused("send statements with query() or a cursor")
+
+    # Of DBUtils' connections.
+    cancel = Refused("to end a statement, kill(thread_id()) from another connection")
+    dbapi = Refused("the module is pymysql")
+    dbapi_connection = Refused("it has the interface of PyMySQL's connection itself")
+    threadsafety = Refused("see flask_mysqlpool.threadsafety")
 
     _result = Attribute[t.Any]()  # PyMySQL's cursors read it for each statement

@@ -211,7 +211,7 @@ class PooledConnection(SessionAttributes):
         self.entry = None
         self._lender.dropped(self.checkout_id)
 
-    def cancel(self) -> tuple[PoolEntry, int]:
+    def void(self) -> tuple[PoolEntry, int]:
         """End the handle of a connection that cannot be lent, before its borrower
         gets it; return what it held.
         """

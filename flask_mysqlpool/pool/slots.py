@@ -322,7 +322,7 @@ class Slots:
     def replace(self, handle: PooledConnection, reason: str) -> Reservation:
         """Turn a checkout whose connection cannot be lent into a reserved place."""
         with self.lock:
-            entry, checkout_id = handle.cancel()
+            entry, checkout_id = handle.void()
             self._lent.pop(checkout_id, None)
             self.counters.closed[reason] += 1
             self.counters.rejected += 1
