@@ -60,7 +60,7 @@ class Refused:
 
 
 _CONNECTS = "the pool connects; take another connection with get_db()"
-_SECRET = "what it logged in with stays with the pool"
+_SECRET = "what it logged in with stays with the pool"  # nosec B105 # a sentence
 
 
 class SessionAttributes:

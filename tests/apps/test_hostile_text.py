@@ -185,7 +185,7 @@ class HostileCursor:
 def hostile_server(request: pytest.FixtureRequest) -> t.Any:
     cursor: t.Any = HostileCursor()
     if request.param == "answers":
-        return lambda settings: server_info._read(cursor)
+        return lambda settings: server_info._read(cursor, "VERIFY_CA", HOSTILE)
 
     def fail(settings: t.Any) -> t.NoReturn:
         raise RuntimeError(HOSTILE)  # as a password callable may

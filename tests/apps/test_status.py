@@ -8,6 +8,7 @@ import time
 import typing as t
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
 
 import flask
 import pytest
@@ -187,10 +188,10 @@ def test_page_needs_no_context_processor_of_the_app(make_app: MakeApp) -> None:
 
 
 def test_json_agrees_with_the_pools(
-    make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
+    base: Path, make_app: MakeApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(snapshot, "CACHE_SECONDS", -1)
-    app = make_app(**TWO_BINDS)
+    app = make_app(runtime_dir=str(base), **TWO_BINDS)
 
     @app.get("/both")
     def both() -> str:
