@@ -17,6 +17,7 @@ from pymysql.constants import CR
 
 from ..config.settings import Settings
 from .farewell import LONGEST_TEXT
+from .lexemes import MAX_READ
 from .login import LoginConnection
 from .login import TLSContext
 from .session_setup import first_commands
@@ -36,7 +37,6 @@ from .statements import ends_block
 from .statements import first_word
 from .statements import Kind
 from .statements import kind_of
-from .statements import LONGEST_READ
 from .statements import OTHER
 from .statements import TRANSACTION
 from .statements import WRITE
@@ -200,7 +200,8 @@ class Session(LoginConnection):
         state = self.state
         if kind is OTHER:
             self._note_change(text)
-        self.last_statement = sql if len(sql) <= LONGEST_READ else sql[:LONGEST_READ]
+        # One longer by a character is known to be cut.
+        self.last_statement = sql if len(sql) <= MAX_READ else sql[: MAX_READ + 1]
         self.status_before = self.server_status
         self.unread_by = threading.get_ident() if unbuffered else 0
         state.unsettled = True

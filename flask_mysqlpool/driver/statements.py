@@ -67,51 +67,6 @@ _GAP_IF_RUN = re.compile(rf"{_MAYBE}|/\*[Mm]?!\d*", re.DOTALL)
 _GAP_IF_NOT = re.compile(rf"{_MAYBE}|/\*.*?\*/", re.DOTALL)
 _MAY_END_BLOCK = {"BEGIN", "COMMIT", "LOCK", "ROLLBACK", "START"}
 
-LONGEST_SHOWN = 300  # characters of a statement that are shown
-LONGEST_READ = 20_000  # characters
-
-
-def _token(escape: str) -> re.Pattern[str]:
-    """Return what finds values and comments, and names in backquotes: what looks like
-    a quote within one of them is none. A string may lack its end, which was cut off.
-
-    It reads no character twice: what has begun always matches, up to its own end or
-    that of the text.
-    """
-    strings = "|".join(
-        rf"{quote}(?:[^{quote}{escape}]{escape and '|' + escape + '.?'}|{quote * 2})*"
-        rf"(?:{quote}|\Z)"
-        for quote in ("'", '"')
-    )
-    number = r"(?<![\w$])\.?\d[\w.]*(?:(?<=[eE])[-+]\d+)?"
-    comment = rf"{_LINE}|/\*.*?(?:\*/|\Z)"
-    return re.compile(
-        rf"`(?:[^`])*(?:`|\Z)|(?P<comment>{comment})|(?P<value>{strings}|{number})",
-        re.DOTALL,
-    )
-
-
-_TOKEN, _TOKEN_NO_BACKSLASH = _token(r"\\"), _token("")
-
-
-def without_values(sql: str, backslashes: bool) -> str:
-    """Return a statement with its numbers and strings replaced by question marks, in
-    one line, cut to what a person reads of it.
-
-    :param backslashes: they escape, as they do unless the session's SQL mode says
-        otherwise.
-    """
-    token = _TOKEN if backslashes else _TOKEN_NO_BACKSLASH
-    shown = token.sub(_without_value, sql[:LONGEST_READ])
-    shown = " ".join(shown.split())
-    return shown if len(shown) <= LONGEST_SHOWN else f"{shown[: LONGEST_SHOWN - 1]}…"
-
-
-def _without_value(token: re.Match[str]) -> str:
-    if token["comment"] is not None:
-        return " "
-    return "?" if token["value"] is not None else token[0]
-
 
 def first_word(sql: str) -> str:
     """Return the first word in capitals, empty where there is none. Comments in front

@@ -6,8 +6,8 @@ import logging
 import threading
 import typing as t
 
+from ..driver.lexemes import without_values
 from ..driver.session_state import NO_BACKSLASH_ESCAPES
-from ..driver.statements import without_values
 from ..stats.holders import current_stack
 from ..stats.holders import format_stack
 from ..stats.holders import Holder
