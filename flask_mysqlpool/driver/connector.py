@@ -14,6 +14,7 @@ from ..config.settings import Settings
 from ..errors import ConfigError
 from .login import read_public_key
 from .session import Session
+from .templates import are_own
 from .tls import TLS
 
 # What PyMySQL does at each login is done in another way here: it would send the first
@@ -44,6 +45,7 @@ class Connector:
         conv: t.Any = given.pop("conv", converters.conversions)
         self._encoders = {key: conv[key] for key in conv if type(key) is not int}
         self._decoders = {key: conv[key] for key in conv if type(key) is int}
+        self._own_encoders = are_own(self._encoders)
         self._arguments = {
             name: value for name, value in given.items() if not name.startswith("ssl")
         } | self._tls.arguments()
@@ -123,4 +125,5 @@ class Connector:
         )
         session.encoders = self._encoders.copy()
         session.decoders = self._decoders.copy()
+        session.own_encoders = self._own_encoders
         return session

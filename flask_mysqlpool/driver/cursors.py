@@ -11,6 +11,16 @@ from pymysql import err
 from pymysql.cursors import Cursor
 from pymysql.cursors import SSCursor
 
+from .templates import are_plain
+from .templates import kind_of_template
+from .templates import ManyRows
+
+# What makes texts of a template and parameters, as PyMySQL has it.
+RENDERING = {
+    name: getattr(Cursor, name)
+    for name in ("execute", "mogrify", "_mogrify", "_do_execute_many")
+}
+
 
 class GuardedCursor(Cursor):
     """What each cursor of a pooled connection has in front of its own class: it ends
@@ -66,6 +76,56 @@ class GuardedSSCursor(GuardedCursor):
         """
 
 
+class TemplateCursor(GuardedCursor):
+    """The same for cursors that put parameters into a template as PyMySQL does: the
+    session learns the template of the text that it will be given.
+    """
+
+    _many: ManyRows | None = None
+
+    def _mogrify(self, query: t.Any, args: t.Any) -> str:
+        """Put parameters into a template, as PyMySQL does but in fewer steps."""
+        session: t.Any = self._get_db().session  # type: ignore[attr-defined]  # not in the stubs
+        many, form = self._many, type(args)
+        if type(query) is not str or form not in (tuple, list, dict):
+            if many is not None:
+                many.plain = False
+            return super()._mogrify(query, args)  # type: ignore[misc,no-any-return]  # not in the stubs
+        if form is dict:
+            filled: t.Any = {key: session.escape(args[key]) for key in args}
+            parameters = (args,) if "%s" in query else args.values()  # %s shows it all
+        else:
+            filled, parameters = tuple(map(session.escape, args)), args
+        try:
+            text: str = query % filled
+        except TypeError as error:
+            raise err.ProgrammingError(str(error)) from error
+        if many is not None and query is many.values:
+            many.plain = many.plain and session.own_encoders and are_plain(parameters)
+        else:
+            kind = session.own_encoders and kind_of_template(query, parameters)
+            session.rendered = (text, query, kind or None)
+        return text
+
+    def _do_execute_many(
+        self, prefix: str, values: str, postfix: str, *rest: t.Any
+    ) -> int:
+        """Send many rows in few texts, which PyMySQL gives to ``execute()``."""
+        many = self._many = ManyRows(prefix, values, postfix)
+
+        def execute(text: t.Any, args: t.Any = None) -> int:
+            if type(text) is bytearray:
+                self.connection.session.rendered = many.rendered(text)
+            return type(self).execute(self, text, args)
+
+        self.execute = execute  # type: ignore[assignment,method-assign]  # until all are sent
+        try:
+            return super()._do_execute_many(prefix, values, postfix, *rest)  # type: ignore[misc,no-any-return]  # not in the stubs
+        finally:
+            self._many = None
+            del self.execute
+
+
 if t.TYPE_CHECKING:
 
     class ConfiguredCursor(Cursor):
@@ -99,9 +159,11 @@ def guarded(kind: Callable[[t.Any], t.Any]) -> Callable[[t.Any], t.Any]:
     if not issubclass(kind, Cursor):
         raise TypeError(f"{WANTED}, not {kind.__module__}.{kind.__qualname__}")
     front = GuardedSSCursor if issubclass(kind, SSCursor) else GuardedCursor
+    renders = all(getattr(kind, name) is method for name, method in RENDERING.items())
+    fronts = (TemplateCursor, front) if renders else (front,)
     usual = kind.close is Cursor.close and kind.nextset is Cursor.nextset
     members = {"_closes_as_usual": usual}
-    made = t.cast("type[Cursor]", type(kind.__name__, (front, kind), members))
+    made = t.cast("type[Cursor]", type(kind.__name__, (*fronts, kind), members))
     made.__module__, made.__qualname__ = kind.__module__, kind.__qualname__
     return GUARDED.setdefault(kind, made)
 

@@ -1,7 +1,7 @@
-"""The lexemes of a statement: what in its text are values and comments.
+"""The lexemes of a statement: what in its text are values, comments and parameters.
 
 Rule: a text that servers may read in more than one way counts as read by nobody. It
-shows its first word only.
+shows its first word only, and its parameters count as anywhere.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def _lexeme(backslashes: bool) -> re.Pattern[str]:
 
 
 _LEXEME, _LEXEME_NO_BACKSLASH = _lexeme(True), _lexeme(False)
+_PARAMETER = re.compile(r"(?<=[\s(,=<>+])%(?:\(\w+\))?s(?=[\s),;=<>+]|\Z)|%%")
 
 
 def without_values(sql: str, backslashes: bool) -> str:
@@ -79,3 +80,27 @@ def without_values(sql: str, backslashes: bool) -> str:
 def _without_value(lexeme: re.Match[str]) -> str:
     replaced = {"value": "?", "comment": " ", "rest": _DOUBT}
     return replaced.get(lexeme.lastgroup or "", lexeme[0])
+
+
+def parameters_are_values(template: str) -> bool:
+    """Return whether each parameter of ``template`` stands where a value does, apart
+    from everything else: then no value makes another statement of it.
+    """
+    if "\\" in template:
+        return False  # whether it escapes depends on the SQL mode
+    code = _PARAMETER.sub("", _LEXEME_NO_BACKSLASH.sub(_code, template))
+    return "%" not in code and _DOUBT not in code
+
+
+def _code(lexeme: re.Match[str]) -> str:
+    kind, text = lexeme.lastgroup, lexeme[0]
+    if kind == "rest" or kind in ("value", "quoted", "comment") and has_parameter(text):
+        return _DOUBT
+    if kind == "comment":
+        return " "
+    return "?" if kind in ("value", "quoted") else text
+
+
+def has_parameter(text: str) -> bool:
+    """Return whether there may be a parameter in a part of a template."""
+    return "%" in text and "%" in text.replace("%%", "")

@@ -40,6 +40,7 @@ from .statements import kind_of
 from .statements import OTHER
 from .statements import TRANSACTION
 from .statements import WRITE
+from .templates import Rendered
 from .wire import COM_QUERY
 from .wire import Command
 from .wire import refused_by_server
@@ -63,6 +64,10 @@ class Session(LoginConnection):
 
     unread_by = 0  # thread that began the last unbuffered result
     role = ""  # after the login
+    #: What a cursor is about to send. It tells of that very text only, whoever sends
+    #: something else in between.
+    rendered: Rendered | None = None
+    own_encoders = False  # PyMySQL's, for all plain parameters
     _full_reset = False  # pending replies are those of a whole reset
 
     def __init__(
@@ -75,7 +80,7 @@ class Session(LoginConnection):
         self.state = SessionState()
         self.pid = os.getpid()
         self._auto_reset = settings.reset == "auto"
-        # The start of the last statement, and the status flags before it.
+        # The start of the last statement or its template, and the flags before it.
         self.last_statement: str | bytes = ""
         self.status_before = 0
         super().__init__(
@@ -113,6 +118,7 @@ class Session(LoginConnection):
 
         :param mode: ``"auto"``, ``"session"`` or ``"rollback"``, as the setting.
         """
+        self.rendered = None  # what mogrify() rendered and nobody sent
         result = self._result
         if self._sock is None or (
             result is not None and (result.unbuffered_active or result.has_next)
@@ -194,14 +200,21 @@ class Session(LoginConnection):
     # Exchanges of a holder
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
-        # executemany() passes bytes; each byte stands for itself in latin-1.
-        text = sql if isinstance(sql, str) else str(sql, "latin-1")
-        kind = OTHER if self._takes_many and ";" in text else kind_of(text)
+        rendered, kind = self.rendered, None
+        text: t.Any = sql
+        if rendered is not None:
+            self.rendered = None
+            if rendered[0] is sql:
+                _, text, kind = rendered
+        # One longer by a character is known to be cut.
+        self.last_statement = text if len(text) <= MAX_READ else text[: MAX_READ + 1]
+        if kind is None or self._takes_many:
+            # executemany() passes bytes; each byte stands for itself in latin-1.
+            text = sql if isinstance(sql, str) else str(sql, "latin-1")
+            kind = OTHER if self._takes_many and ";" in text else kind_of(text)
         state = self.state
         if kind is OTHER:
             self._note_change(text)
-        # One longer by a character is known to be cut.
-        self.last_statement = sql if len(sql) <= MAX_READ else sql[: MAX_READ + 1]
         self.status_before = self.server_status
         self.unread_by = threading.get_ident() if unbuffered else 0
         state.unsettled = True

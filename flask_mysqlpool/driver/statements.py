@@ -65,6 +65,9 @@ _GAP = re.compile(rf"[\s(]+|{_LINE}|/\*(?![Mm]?!).*?\*/", re.DOTALL)
 _MAYBE = rf"[\s(]+|{_LINE}|--[\x80-\xa0][^\n]*|/\*(?![Mm]?!).*?\*/|\*/"
 _GAP_IF_RUN = re.compile(rf"{_MAYBE}|/\*[Mm]?!\d*", re.DOTALL)
 _GAP_IF_NOT = re.compile(rf"{_MAYBE}|/\*.*?\*/", re.DOTALL)
+# At the end of a statement. With a quote it may be within a string; NUL may end it.
+_LINE_AT_END = re.compile(r"(?:--(?=[\x00-\x20\x7f]|\Z)|#)[^\n\0'\"`]*\Z")
+_NOTHING = " \t\n\r;"
 _MAY_END_BLOCK = {"BEGIN", "COMMIT", "LOCK", "ROLLBACK", "START"}
 
 
@@ -74,6 +77,13 @@ def first_word(sql: str) -> str:
     """
     word = _WORD.match(sql) or _WORD.match(sql, _behind(_GAP_IF_RUN, sql))
     return word[1].upper() if word else ""
+
+
+def values_are_data(sql: str) -> bool:
+    """Return whether no value in ``sql`` can be run as a statement, as by PREPARE or
+    in a procedure.
+    """
+    return _KINDS.get(first_word(sql)) in (READ, WRITE)
 
 
 def beyond_reset(sql: str, has_database: bool) -> bool:
@@ -146,12 +156,29 @@ def kind_of(sql: str) -> Kind:
     return kind
 
 
+def core_of(sql: str) -> tuple[int, int]:
+    """Return where ``sql`` begins and ends without what looks like comments around it.
+    At its end they are some only if no string or other comment is open there.
+    """
+    start = _behind(_GAP, sql) if sql.lstrip()[:1] in ("/", "-", "#") else 0
+    end = len(sql.rstrip(_NOTHING))
+    line = max(start, sql.rfind("\n", 0, end) + 1)
+    if found := _LINE_AT_END.search(sql[line:end]):
+        end = len(sql[: line + found.start()].rstrip(_NOTHING))
+    while sql.endswith("*/", start, end):
+        at = sql.rfind("/*", start, end - 2)
+        if at < 0 or not (found := _GAP.match(sql, at)) or found.end() < end:
+            break
+        end = len(sql[:at].rstrip(_NOTHING))
+    return start, max(start, end)
+
+
 def _without_comments_at_end(sql: str) -> str:
     """Return ``sql`` without the comments at its end, or as it is where they may be
     something else: within a string, run by the server, followed by more.
     """
     at = sql.find("/*")
-    if sql[_behind(_GAP, sql, at) :].strip(" \t\n\r;"):
+    if sql[_behind(_GAP, sql, at) :].strip(_NOTHING):
         return sql
     code = sql[:at]
     if "\\'" in code or '\\"' in code:

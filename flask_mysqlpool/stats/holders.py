@@ -39,9 +39,9 @@ class Holder:
 
     ``holder`` is the endpoint with its method, the command, or the ``holder`` that was
     passed to ``pool.connection()``. ``statement`` is the last one that was executed,
-    without the values in it. ``taken`` is the stack of the checkout, ``stands`` the
-    holder's current stack, empty if it was not asked for or is not known. Both have
-    the application's frames only, outermost first.
+    with its parameters as ``%s`` and without the values in it. ``taken`` is the stack
+    of the checkout, ``stands`` the holder's current stack, empty if it was not asked
+    for or is not known. Both have the application's frames only, outermost first.
     """
 
     seconds: float

@@ -13,6 +13,7 @@ import pymysql
 import pytest
 from pymysql.connections import Connection as PlainConnection
 from pymysql.connections import MySQLResult
+from pymysql.cursors import Cursor
 
 from flask_mysqlpool.driver import wire as protocol
 from flask_mysqlpool.driver.connector import Connector
@@ -24,6 +25,13 @@ from ..support.tcp_proxy import TCPProxy
 
 # Called or overridden by us, as PyMySQL has it.
 METHODS = {
+    Cursor: {
+        "_do_execute_many": (
+            "self, prefix, values, postfix, args, max_stmt_length, encoding"
+        ),
+        "_get_db": "self",
+        "_mogrify": "self, query, args",
+    },
     PlainConnection: {
         "_create_ssl_ctx": "self, sslp",
         "_execute_command": "self, command, sql",

@@ -6,6 +6,9 @@ import os
 import typing as t
 from types import SimpleNamespace
 
+from pymysql.converters import encoders
+from pymysql.cursors import Cursor
+
 from flask_mysqlpool import Pool
 from flask_mysqlpool.driver.session import Session
 from flask_mysqlpool.driver.session_state import SessionState
@@ -26,6 +29,10 @@ class FakeSession(Session):
         self.last_statement = ""
         self.status_before = 0
         self.encoding = "utf8"
+        self.encoders = encoders
+        self.own_encoders = True
+        self.cursorclass = Cursor
+        self.db: t.Any = b"bank"
         self.alive = True
         self.quiet = lambda: self.alive
         self.calls: list[str] = []
@@ -49,7 +56,14 @@ class FakeSession(Session):
 
     def _read_query_result(self, unbuffered: bool = False) -> int:
         self._result = SimpleNamespace(
-            insert_id=0, field_count=0, unbuffered_active=False, has_next=False
+            insert_id=0,
+            field_count=0,
+            unbuffered_active=False,
+            has_next=False,
+            affected_rows=0,
+            warning_count=0,
+            description=None,
+            rows=(),
         )
         return self._read_ok_packet()[0]
 

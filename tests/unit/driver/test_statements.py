@@ -13,8 +13,10 @@ import pytest
 
 from flask_mysqlpool.driver import lexemes
 from flask_mysqlpool.driver import statements
+from flask_mysqlpool.driver.lexemes import parameters_are_values
 from flask_mysqlpool.driver.lexemes import without_values
 from flask_mysqlpool.driver.statements import beyond_reset
+from flask_mysqlpool.driver.statements import core_of
 from flask_mysqlpool.driver.statements import counts_found_rows
 from flask_mysqlpool.driver.statements import ends_block
 from flask_mysqlpool.driver.statements import first_word
@@ -203,6 +205,7 @@ SCANS: dict[str, Callable[[str], object]] = {
     "ends_block": ends_block,
     "counts_found_rows": counts_found_rows,
     "beyond_reset": lambda sql: beyond_reset(sql, has_database=False),
+    "parameters_are_values": parameters_are_values,
     "without_values": lambda sql: without_values(sql, True),
     "without_values, no backslashes": lambda sql: without_values(sql, False),
 }
@@ -405,3 +408,28 @@ def test_use_is_beyond_a_reset_where_there_was_no_database(
 ) -> None:
     assert beyond_reset(sql, has_database=False) is without_database
     assert not beyond_reset(sql, has_database=True)
+
+
+@pytest.mark.parametrize(
+    ("sql", "core"),
+    [
+        ("SELECT 1", "SELECT 1"),
+        (" SELECT 1 ; ", " SELECT 1"),
+        ("/* a */ -- b\n# c\nSELECT 1", "SELECT 1"),
+        ("SELECT 1 /* a */ /* b */; -- c", "SELECT 1"),
+        ("SELECT 1 # c", "SELECT 1"),
+        ("SELECT 1 --", "SELECT 1"),
+        ("SELECT 1 --2", "SELECT 1 --2"),
+        ("SELECT /* a */ 1 /* b */", "SELECT /* a */ 1"),
+        ("SELECT '# c', 'x'", "SELECT '# c', 'x'"),
+        ("/*! a */ SELECT 1 /*M! b */", "/*! a */ SELECT 1 /*M! b */"),
+        ("SELECT 1 /* a */ + 1 */", "SELECT 1 /* a */ + 1 */"),
+        ("/* a */", ""),
+        ("-- a", ""),
+        ("/*/", "/*/"),
+        ("", ""),
+    ],
+)
+def test_core(sql: str, core: str) -> None:
+    start, end = core_of(sql)
+    assert sql[start:end] == core
