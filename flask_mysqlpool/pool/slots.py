@@ -340,8 +340,8 @@ class Slots:
 
     def shut(self) -> None:
         """Let nobody in any more: callers in the queue get :exc:`PoolClosed`."""
+        self._waiters.refuse(self._closed_error)  # first: an interrupt may end this
         self.closed = self._shrunk = True
-        self._waiters.refuse(self._closed_error)
 
     def remove_idle(
         self, choose: Callable[[IdleEntries], Closing], now: float

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import pytest
 
+from flask_mysqlpool import PoolClosed
+from flask_mysqlpool.pool.waiter import Waiter
+
+from ...support.fake_session import fake_pool
 from ...support.interrupted_process import InterruptedProcess
 
 SIGNALS = 10_000
@@ -18,3 +24,23 @@ def test_signals_at_any_moment_lose_no_place(max_size: int, pause: float) -> Non
     unowned = report.pop("unowned")  # places that only the housekeeper found
     assert report.pop("interrupted") >= SIGNALS, report
     assert not any(report.values()), f"{report}, {unowned} found by the housekeeper"
+
+
+def test_close_that_is_interrupted_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    pool = fake_pool(max_size=1)
+    slots = pool._slots
+    with pool.connection():
+        waiter = slots.take(monotonic(), "", None, ())
+        assert isinstance(waiter, Waiter)
+        with monkeypatch.context() as patched:
+            patched.setattr(slots, "_closed_error", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                pool.close()
+        assert not pool.closed, "who waits is not told"
+        pool.close()
+        assert isinstance(slots.leave(waiter, monotonic()), PoolClosed)
