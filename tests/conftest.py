@@ -18,6 +18,7 @@ pytest_plugins = [
     "tests.support.flask_apps",
     "tests.support.ledger",
     "tests.support.runtime_folders",
+    "tests.support.scripted_server",
 ]
 
 

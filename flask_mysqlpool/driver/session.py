@@ -112,33 +112,41 @@ class Session(LoginConnection):
 
     # Between two holders
 
-    def start_reset(self, mode: str) -> bool:
-        """Send what puts the session back to its start, without waiting for replies;
-        return whether the session may be lent again.
+    def needs_reset(self, mode: str) -> bool:
+        """Return whether the session may not be lent again as it is.
 
         :param mode: ``"auto"``, ``"session"`` or ``"rollback"``, as the setting.
         """
         self.rendered = None  # what mogrify() rendered and nobody sent
         result = self._result
-        if self._sock is None or (
-            result is not None and (result.unbuffered_active or result.has_next)
-        ):
-            return False
         state, status = self.state, self.server_status
-        changed = state.changed if mode == "auto" else mode == "session"
-        if not (
-            changed
+        return bool(
+            self._sock is None
+            or (result is not None and (result.unbuffered_active or result.has_next))
+            or (state.changed if mode == "auto" else mode == "session")
             or status & IN_TRANS
             or state.unknown
             or (state.unsettled and not status & AUTOCOMMIT)
+        )
+
+    def start_reset(self, mode: str) -> bool:
+        """Send what puts the session back to its start, without waiting for replies;
+        return whether the session may be lent again.
+
+        :param mode: as for :meth:`needs_reset`.
+        """
+        result = self._result
+        if (
+            self._sock is None
+            or (result is not None and (result.unbuffered_active or result.has_next))
+            or self.pid != os.getpid()
         ):
-            return True  # the common case: there is nothing to reset
-        if self.pid != os.getpid():
             return False
+        changed = self.state.changed if mode == "auto" else mode == "session"
         if not changed:
             self._full_reset = False
             self.send_ahead((ROLLBACK,))
-        elif state.unresettable:
+        elif self.state.unresettable:
             return False
         else:
             self._send_reset()

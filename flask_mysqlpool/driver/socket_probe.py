@@ -1,4 +1,4 @@
-"""What has come in at a socket, without waiting for it. Costs no round trip."""
+"""What has arrived at a socket, and what it takes: without waiting or a round trip."""
 
 from __future__ import annotations
 
@@ -89,9 +89,31 @@ def taker(sock: socket.socket) -> Callable[[], bytes]:
     raises :exc:`BlockingIOError` where that would have to be waited for, and where
     ``recv()`` is not the system's own: not that of TLS, nor of gevent, which waits.
     """
-    if isinstance(sock.recv, BuiltinFunctionType) and hasattr(socket, "MSG_DONTWAIT"):
+    if _knows_dontwait(sock):
         return partial(sock.recv, LONGEST_TAKEN, socket.MSG_DONTWAIT)
     return _take_nothing
+
+
+def putter(sock: socket.socket) -> Callable[[bytes], int]:
+    """Return a function that sends what a socket takes at once, and returns how many
+    bytes that were: none under TLS and gevent, see :func:`taker`.
+    """
+    if not _knows_dontwait(sock):
+        return lambda data: 0
+    send, flags = sock.send, socket.MSG_DONTWAIT
+
+    def put(data: bytes) -> int:
+        try:
+            return send(data, flags)
+        except OSError:  # whoever sends the rest is told why
+            return 0
+
+    return put
+
+
+def _knows_dontwait(sock: socket.socket) -> bool:
+    own = isinstance(sock.recv, BuiltinFunctionType)
+    return own and hasattr(socket, "MSG_DONTWAIT")
 
 
 def _take_nothing() -> t.NoReturn:

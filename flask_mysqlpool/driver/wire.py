@@ -29,6 +29,7 @@ from .results import message_text
 from .results import read_ok
 from .results import TrackedResult
 from .socket_probe import listener
+from .socket_probe import putter
 from .socket_probe import taker
 
 # MySQL client/server protocol, capability flags.
@@ -45,6 +46,7 @@ Command = tuple[int, bytes]
 # What reading raises; the last two where another thread has closed the connection.
 GONE = (OSError, AttributeError, ValueError)
 
+SEND_TIMEOUT = 1.0  # seconds for what is sent ahead where there is no deadline
 _pack_command = struct.Struct("<iB").pack
 _HEADER = struct.Struct("<HBB")
 _unpack_header = _HEADER.unpack
@@ -113,6 +115,7 @@ class WireConnection(_Connection):
     #: connection included. Costs no round trip.
     quiet: Callable[[], bool] = staticmethod(lambda: False)
     take: Callable[[], bytes]  # see socket_probe.taker()
+    put: Callable[[bytes], int] = staticmethod(lambda data: 0)  # see putter()
 
     pending_replies = 0  # to commands that were sent ahead
     tracked = False
@@ -138,14 +141,28 @@ class WireConnection(_Connection):
         return result is not None and bool(result.unbuffered_active or result.has_next)
 
     def send_ahead(self, commands: Iterable[Command]) -> None:
-        """Send commands whose answers :meth:`read_ahead` will read."""
+        """Send commands whose answers :meth:`read_ahead` will read.
+
+        Without a deadline this waits no longer than :data:`SEND_TIMEOUT`, and in most
+        cases not at all: a server that takes nothing any more loses its client.
+        """
         commands = list(commands)
         packets = (
             struct.pack("<iB", len(data) + 1, command) + data
             for command, data in commands
         )
         self.pending_replies = len(commands)
-        self._write_bytes(b"".join(packets))
+        data = b"".join(packets)
+        if self._deadline is not None:
+            self._write_bytes(data)
+            return
+        if self._current_timeout is not None:  # such a socket waits for as long
+            t.cast(socket.socket, self._sock).settimeout(None)
+            self._current_timeout = None
+        if rest := data[self.put(data) :]:
+            self.limit(time.monotonic() + SEND_TIMEOUT)
+            self._write_bytes(rest)
+            self.limit(None)
 
     def read_ahead(self) -> t.Any:
         """Read the answers to the commands sent ahead; return the rows of the last.
@@ -233,12 +250,11 @@ class WireConnection(_Connection):
             self._sock = self._rfile = None
 
     def quit(self, deadline: float) -> None:
-        """Send COM_QUIT and close the socket."""
+        """Send COM_QUIT and close the socket, without waiting for pending replies."""
         try:
             self.limit(deadline)
-            self.read_ahead()  # unread replies would make TCP reset the connection
             self._write_bytes(struct.pack("<iB", 1, COM_QUIT))
-        except (err.Error, OSError):
+        except (err.Error, *GONE):
             pass  # the server is gone already
         finally:
             self.abandon()
@@ -262,7 +278,8 @@ class WireConnection(_Connection):
         super().connect(sock)
         self._after_login = True
         sock = t.cast(socket.socket, self._sock)  # under TLS it is another one
-        self.quiet, self.take = listener(sock), taker(sock)
+        self.quiet = listener(sock)
+        self.take, self.put = taker(sock), putter(sock)
 
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
         if self._after_login:

@@ -143,8 +143,13 @@ class Checkout:
             return
         reason = "broken"
         try:
-            if at_rest and entry.session.start_reset(self._reset):
-                reason = ""
+            if at_rest:
+                if not entry.session.needs_reset(self._reset):
+                    reason = ""
+                elif slots.shrunk or monotonic() >= entry.review_at:
+                    reason = self._retire_or_reset(entry)
+                elif entry.session.start_reset(self._reset):
+                    reason = ""
         except (err.Error, OSError):
             pass  # the connection is gone: a reset could not be sent
         except Exception as error:
@@ -214,6 +219,21 @@ class Checkout:
                     text = "pool %r: a connection was dropped, not returned, by %s"
                     logger.warning(text, name, who(entry))
                 logger.debug("pool %r: closed a connection: %s", name, reason)
+
+    def _retire_or_reset(self, entry: PoolEntry) -> str:
+        """Begin to reset a session, or return why its connection is closed instead.
+
+        One that retires is not reset: the server rolls back what a connection leaves
+        behind, and to wait for that would hold up its holder.
+        """
+        slots, session = self._slots, entry.session
+        if session.in_exchange:
+            return "broken"
+        with slots.lock:
+            reason = self._policy.reason_at_return(entry, monotonic())
+            if slots.closed or slots.size > slots.max_size:
+                reason = "closed" if slots.closed else "surplus"
+        return reason or ("" if session.start_reset(self._reset) else "broken")
 
     def _validate(self, handle: PooledConnection, deadline: float) -> bool:
         """Return whether the connection can be lent."""

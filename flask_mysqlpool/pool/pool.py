@@ -28,6 +28,7 @@ from ..stats.holders import Holder
 from ..stats.holders import StackEntry
 from ..stats.readings import PoolStats
 from .checkout import Checkout
+from .checkout import QUIT_TIMEOUT
 from .checkout_log import logged
 from .checkout_log import logger as checkout_log
 from .circuit_breaker import CircuitBreaker
@@ -296,8 +297,11 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         connections are closed, those in use at their return. A second time
         does nothing.
         """
+        self._close()
+
+    def _close(self, deadline: float = float("inf")) -> None:
         self.after_fork()
-        self._checkout.close_all(self._retirement.close(monotonic()))
+        self._checkout.close_all(self._retirement.close(monotonic()), deadline)
         self.on_need()
 
     # For the housekeeper
@@ -326,10 +330,10 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             return float("inf")
         return self._maintenance.maintain()
 
-    def close_here(self) -> None:
-        """Close the pool where it is this process' own."""
+    def close_here(self, deadline: float) -> None:
+        """Close the pool where it is this process' own, by ``deadline``."""
         if self._pid == getpid():
-            self.close()
+            self._close(deadline)
 
     def _check_process(self) -> None:
         self.after_fork()  # where the fork ran no hooks of Python's
@@ -383,8 +387,9 @@ def _after_fork_in_child() -> None:
 
 
 def _at_exit() -> None:
+    deadline = monotonic() + QUIT_TIMEOUT  # of all
     for pool in list(_pools):
-        pool.close_here()
+        pool.close_here(deadline)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -74,7 +74,7 @@ class Slots:
         self._dropped = Dropped(lambda: self.on_need)
         self._noted = self._dropped.noted
         self.dropped = self._dropped.note  # takes no lock
-        self._shrunk = self.closed  # there may be more than there should be
+        self.shrunk = self.closed  # there may be more than there should be
         self.counters = Counters(self._checkouts)
         self._note_return = self.counters.note_return
 
@@ -145,7 +145,7 @@ class Slots:
                 if (
                     reason
                     or self._waiters
-                    or self._shrunk
+                    or self.shrunk
                     or entry.session.pending_replies
                     or now >= entry.review_at
                 ):
@@ -189,9 +189,9 @@ class Slots:
             self.policy.note_read_only(self.next_number, self.entries(), now)
         if self.closed:
             reason = reason or "closed"
-        elif self._shrunk:
-            self._shrunk = self.size >= self.max_size  # it is not counted just now
-            reason = reason or ("surplus" if self._shrunk else "")
+        elif self.shrunk:
+            self.shrunk = self.size >= self.max_size  # it is not counted just now
+            reason = reason or ("surplus" if self.shrunk else "")
         if reason := reason or self.policy.reason_at_return(entry, now):
             self.counters.closed[reason] += 1
         else:
@@ -336,12 +336,12 @@ class Slots:
     def limit(self, max_size: int) -> None:
         """Change the most connections; what is lent beyond that goes at its return."""
         self.max_size = max_size
-        self._shrunk = True
+        self.shrunk = True
 
     def shut(self) -> None:
         """Let nobody in any more: callers in the queue get :exc:`PoolClosed`."""
         self._waiters.refuse(self._closed_error)  # first: an interrupt may end this
-        self.closed = self._shrunk = True
+        self.closed = self.shrunk = True
 
     def remove_idle(
         self, choose: Callable[[IdleEntries], Closing], now: float

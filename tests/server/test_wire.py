@@ -88,8 +88,8 @@ def test_answer_is_left_to_the_slow_path(
     proxy.sessions[0].inject(OK)
     wait_until(lambda: not patient.quiet())
     if how == "timeout":
-        patient._write_timeout = 5.0
-        patient.send_ahead([(COM_QUERY, b"ROLLBACK")])
+        patient._sock.settimeout(5.0)
+        patient._current_timeout = 5.0
     elif how == "two commands":
         patient.pending_replies = 2
     else:

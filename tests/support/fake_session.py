@@ -70,6 +70,13 @@ class FakeSession(Session):
     def note_error(self, error: BaseException) -> bool:
         return self.alive
 
+    def needs_reset(self, mode: str) -> bool:
+        return True
+
+    @property
+    def in_exchange(self) -> bool:
+        return False
+
     def start_reset(self, mode: str) -> bool:
         self.calls.append("reset")
         return self.alive

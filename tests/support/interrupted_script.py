@@ -23,7 +23,6 @@ import pymysql
 from pymysql.cursors import SSCursor
 
 from flask_mysqlpool import Pool
-from flask_mysqlpool.pool import checkout
 
 from . import signal_storm
 from .fake_session import fake_pool
@@ -91,17 +90,6 @@ def ping(url: str) -> Pool:
         execute(db, "SELECT 1")
         await_parent()
     interrupted(pool.connection)
-    return pool
-
-
-def return_(url: str) -> Pool:
-    """The leave-taking of a used-up connection waits for the answer to its reset."""
-    checkout.QUIT_TIMEOUT = 30
-    pool = pool_of(url, max_size=1, max_usage=1)
-    db = pool.connection()
-    execute(db, "SELECT 1")
-    await_parent()
-    interrupted(db.close)
     return pool
 
 
@@ -212,7 +200,7 @@ def main(case: str, *arguments: str) -> dict[str, t.Any]:
         return greenlets(arguments[0])
     if case == "fork":
         return fork(*arguments)
-    pool = globals()["return_" if case == "return" else case](*arguments)
+    pool = globals()[case](*arguments)
     check_sound(pool)
     pool.close()
     return {"interrupted": 1}

@@ -61,6 +61,9 @@ class FrailReader:
     def read(self, size: int) -> t.Any:
         return self._plan.use(self._reader.read, size, size // 2)
 
+    def read1(self, size: int) -> t.Any:
+        return self._plan.use(self._reader.read1, size, size // 2)
+
     def peek(self, size: int) -> t.Any:
         return self._plan.use(self._reader.peek, size, 0)
 
@@ -75,6 +78,10 @@ class FrailSocket:
 
     def makefile(self, mode: t.Literal["rb"]) -> FrailReader:
         return FrailReader(self._sock.makefile(mode), self._plan)
+
+    def send(self, data: bytes, flags: int) -> t.Any:
+        half = data[: len(data) // 2]
+        return self._plan.use(lambda data: self._sock.send(data, flags), data, half)
 
     def sendall(self, data: bytes) -> None:
         self._plan.use(self._sock.sendall, data, data[: len(data) // 2])
