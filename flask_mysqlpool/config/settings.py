@@ -50,7 +50,8 @@ class Settings:
     password: str | Callable[[], str | bytes] | None = _driver(
         converters.secret,
         "Password, or a callable without parameters that is asked for it at each"
-        " connect (for credentials that rotate).",
+        " connect (for credentials that rotate). ``TIMEOUT`` does not end a callable"
+        " that takes long: it needs a time limit of its own.",
         secret=True,
     )
     database: str | None = _driver(converters.name_or_nothing, "Database to use.")

@@ -15,6 +15,7 @@ from ..driver.connector import Connector
 from ..stats.text import printable
 
 MAX_CONNECT_TIMEOUT = 5.0  # seconds
+QUERY_TIMEOUT = 5.0  # seconds, of all queries together
 QUIT_TIMEOUT = 1.0  # seconds
 
 _COLUMNS = {
@@ -91,6 +92,7 @@ def query_server(settings: Settings) -> ServerInfo:
     timeout = min(settings.connect_timeout, MAX_CONNECT_TIMEOUT)
     plain = dataclasses.replace(settings, use_unicode=None, conv=None)
     session = Connector(plain).open(time.monotonic() + timeout)
+    session.limit(time.monotonic() + QUERY_TIMEOUT)
     try:
         with session.cursor(DictCursor) as cursor:
             return _read(cursor, session.tls_mode, session.login_plugin)

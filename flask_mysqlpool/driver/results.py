@@ -8,8 +8,11 @@ import struct
 import typing as t
 
 from pymysql.connections import MySQLResult
+from pymysql.converters import decoders
 from pymysql.protocol import MysqlPacket
 from pymysql.protocol import OKPacketWrapper
+
+from .malformed import raised_by_parsing
 
 MORE_RESULTS = 0x0008  # MySQL client/server protocol, status flags
 
@@ -35,13 +38,17 @@ class TrackedResult(MySQLResult):
     unbuffered_active: bool
     has_next: t.Any
     message: t.Any
+    converter_failed = False  # one that is the caller's
 
     def _check_packet_is_eof(self, packet: t.Any) -> bool:
         # MySQL client/server protocol, EOF_Packet
         data = packet._data
-        if data[0] != 0xFE or len(data) >= 9:
-            return False
-        self.warning_count, status = _EOF.unpack_from(data)
+        try:
+            if data[0] != 0xFE or len(data) >= 9:
+                return False
+            self.warning_count, status = _EOF.unpack_from(data)
+        except (IndexError, struct.error) as error:
+            raise self.connection.malformed(error) from error
         self.has_next = status & MORE_RESULTS
         self.connection.note_status(status, self.warning_count)
         return True
@@ -89,24 +96,36 @@ class TrackedResult(MySQLResult):
         """
         data, at = packet._data, 0
         row: list[t.Any] = []
-        for encoding, converter in self.converters:
-            try:
-                length = data[at]
-            except IndexError:
-                break  # fewer values than columns, which PyMySQL allows
-            at += 1
-            if length >= 0xFB:  # NULL, or longer
-                packet.rewind(at - 1)
-                length = packet.read_length_encoded_integer()
-                at = packet._position
-                if length is None:
-                    row.append(None)
-                    continue
-            value = data[at : at + length]
-            at += length
-            if encoding is not None:
-                value = value.decode(encoding)
-            row.append(value if converter is None else converter(value))
+        try:
+            for encoding, converter in self.converters:
+                try:
+                    length = data[at]
+                except IndexError:
+                    break  # fewer values than columns, which PyMySQL allows
+                at += 1
+                if length >= 0xFB:  # NULL, or longer
+                    packet.rewind(at - 1)
+                    length = packet.read_length_encoded_integer()
+                    at = packet._position
+                    if length is None:
+                        row.append(None)
+                        continue
+                value = data[at : at + length]
+                at += length
+                if encoding is not None:
+                    value = value.decode(encoding)
+                if converter is not None:
+                    try:
+                        value = converter(value)
+                    except Exception:
+                        own = any(converter is each for each in decoders.values())
+                        self.converter_failed = not own
+                        raise
+                row.append(value)
+        except Exception as error:
+            if self.converter_failed or not raised_by_parsing(error):
+                raise
+            raise self.connection.malformed(error) from error
         if at > len(data):
             raise self.connection.lost("a row is cut off")
         return tuple(row)

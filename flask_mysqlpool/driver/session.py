@@ -20,6 +20,7 @@ from .farewell import LONGEST_TEXT
 from .lexemes import MAX_READ
 from .login import LoginConnection
 from .login import TLSContext
+from .malformed import parsing
 from .session_setup import first_commands
 from .session_setup import FORGET_FOUND_ROWS
 from .session_setup import reset_commands
@@ -103,7 +104,8 @@ class Session(LoginConnection):
             self.init_command = self.settings.init_command
             self.send_ahead(first_commands(self, self.settings, role is None))
             rows = self.read_ahead()
-            self.role = role_of(rows, self.encoding) if role is None else role
+            with parsing(self):
+                self.role = role_of(rows, self.encoding) if role is None else role
             self.limit(None)
         except BaseException:
             self.abandon()
@@ -183,6 +185,7 @@ class Session(LoginConnection):
                     if self._full_reset:
                         self._forget()
                 if ping and self.quiet():
+                    self._refresh_limit()
                     self.ping()
                 if self._changed_after_return:
                     self._send_reset()
@@ -244,6 +247,12 @@ class Session(LoginConnection):
     def rollback(self) -> None:
         super().rollback()
         self.state.unsettled = False
+
+    def show_warnings(self) -> t.Any:
+        self._execute_command(COM_QUERY, "SHOW WARNINGS")
+        self._read_query_result()
+        rows, self._result = self._result.rows, None
+        return rows
 
     def select_db(self, db: t.Any) -> None:
         super().select_db(db)

@@ -25,6 +25,9 @@ from pymysql.protocol import MysqlPacket
 from ..errors import PoolError
 from .farewell import farewell
 from .farewell import unread_farewell
+from .malformed import malformed_error
+from .malformed import parsing
+from .malformed import raised_by_parsing
 from .results import message_text
 from .results import read_ok
 from .results import TrackedResult
@@ -45,6 +48,11 @@ Command = tuple[int, bytes]
 
 # What reading raises; the last two where another thread has closed the connection.
 GONE = (OSError, AttributeError, ValueError)
+
+# Bytes that a server may answer to what the pool itself sends, up to the next limit():
+# login, session set-up, reset, ping. A list of roles is the longest of these answers.
+MAX_LIMITED_BYTES = 256 * 1024
+_RECEIVE_SIZE = 8192  # bytes to read at once within limits
 
 SEND_TIMEOUT = 1.0  # seconds for what is sent ahead where there is no deadline
 _pack_command = struct.Struct("<iB").pack
@@ -111,6 +119,7 @@ class WireConnection(_Connection):
     _affected_rows: int
 
     _deadline: float | None = None
+    _bytes_left = 0  # that may come in until the limit is lifted
     #: Tells whether nothing has come in that was not asked for, the end of the
     #: connection included. Costs no round trip.
     quiet: Callable[[], bool] = staticmethod(lambda: False)
@@ -154,6 +163,7 @@ class WireConnection(_Connection):
         self.pending_replies = len(commands)
         data = b"".join(packets)
         if self._deadline is not None:
+            self._refresh_limit()
             self._write_bytes(data)
             return
         if self._current_timeout is not None:  # such a socket waits for as long
@@ -181,8 +191,10 @@ class WireConnection(_Connection):
 
     def next_packets(self, count: int) -> bytes:
         """Return the next packets as they are, headers and all, without reading them;
-        nothing where they are not all here.
+        nothing where they are not all here, or within limits.
         """
+        if self._deadline is not None:
+            return b""  # to look at them may wait
         try:
             here: bytes = self._rfile.peek(4)  # gives all that was received
         except GONE as error:
@@ -224,12 +236,13 @@ class WireConnection(_Connection):
         return True
 
     def limit(self, deadline: float | None) -> None:
-        """Let the exchanges from here on end by ``deadline``, on the monotonic clock;
-        ``None`` lifts the limit.
+        """Let the exchanges from here on end by ``deadline``, on the monotonic clock,
+        and read no more than :data:`MAX_LIMITED_BYTES`; ``None`` lifts the limits.
         """
         if self._deadline is None:
             self._own_timeouts = (self._read_timeout, self._write_timeout)
         self._deadline = deadline
+        self._bytes_left = MAX_LIMITED_BYTES
         if deadline is None:
             self._read_timeout, self._write_timeout = self._own_timeouts
         else:
@@ -275,7 +288,8 @@ class WireConnection(_Connection):
 
     def connect(self, sock: t.Any = None) -> None:
         self._after_login = False
-        super().connect(sock)
+        with parsing(self):
+            super().connect(sock)
         self._after_login = True
         sock = t.cast(socket.socket, self._sock)  # under TLS it is another one
         self.quiet = listener(sock)
@@ -286,8 +300,11 @@ class WireConnection(_Connection):
             super().set_character_set(charset, collation)
         # else PyMySQL's connect() calls: what sets the session up sends it as well
 
+    def write_packet(self, payload: bytes) -> None:
+        self._refresh_limit()  # TLS begins after one, and reads without _read_packet()
+        super().write_packet(payload)
+
     def _request_authentication(self) -> None:
-        self._refresh_limit()  # TLS begins here, and reads without _read_packet()
         self.tracked = bool(self.server_capabilities & CLIENT_SESSION_TRACK)
         if self.tracked:
             self.client_flag |= CLIENT_SESSION_TRACK
@@ -320,15 +337,15 @@ class WireConnection(_Connection):
         """Read a packet, as PyMySQL does but in fewer steps: what a checkout costs is
         won back here, so that the pool is no slower than PyMySQL alone.
         """
-        if self._deadline is not None:
-            self._refresh_limit()
-        if self._current_timeout != self._read_timeout:
-            t.cast(socket.socket, self._sock).settimeout(self._read_timeout)
-            self._current_timeout = self._read_timeout
         data, size = b"", MAX_PACKET_LEN
         while size == MAX_PACKET_LEN:  # protocol, Sending More Than 16Mb
             try:
+                if self._current_timeout != self._read_timeout:
+                    t.cast(socket.socket, self._sock).settimeout(self._read_timeout)
+                    self._current_timeout = self._read_timeout
                 read = self._rfile.read
+                if self._deadline is not None:
+                    read = self._read_limited
                 low, high, number = _unpack_header(read(4))
                 size = low | high << 16
                 part = read(size)
@@ -348,8 +365,35 @@ class WireConnection(_Connection):
         if data and data[0] == 0xFF:
             if self._result is not None:
                 self._result.unbuffered_active = False
-            packet.raise_for_error()
+            with parsing(self):
+                packet.raise_for_error()
         return packet
+
+    def _read_limited(self, size: int) -> bytes:
+        """Read so many bytes, or fewer where the connection ends.
+
+        Each wait is as long as what is left of the deadline: a server that sends byte
+        after byte gets no more time than one that is silent.
+
+        :raise OSError: that took longer than the limits allow, or was more.
+        """
+        if size > self._bytes_left:
+            raise OSError(f"the answer is longer than {MAX_LIMITED_BYTES} bytes")
+        self._bytes_left -= size
+        data = b""
+        while len(data) < size:
+            if time.monotonic() >= t.cast(float, self._deadline):
+                raise TimeoutError("timed out")
+            self._refresh_limit()
+            if self._current_timeout != self._read_timeout:
+                t.cast(socket.socket, self._sock).settimeout(self._read_timeout)
+                self._current_timeout = self._read_timeout
+            # Receives once at most, and not at all where there is something already.
+            part = self._rfile.read1(min(size - len(data), _RECEIVE_SIZE))
+            if not part:
+                break
+            data += part
+        return data
 
     def _write_bytes(self, data: bytes) -> None:
         sock = t.cast(socket.socket, self._sock)
@@ -378,28 +422,42 @@ class WireConnection(_Connection):
             CR.CR_SERVER_LOST, f"Lost connection to MySQL server during query ({why})"
         )
 
+    def malformed(self, error: Exception) -> err.OperationalError:
+        self._force_close()
+        return malformed_error(error)
+
     def _read_ok_packet(self) -> tuple[int, int, int, int, bytes]:
         return self._note_ok(self._read_packet())
 
     def _note_ok(self, packet: t.Any) -> tuple[int, int, int, int, bytes]:
-        if not packet.is_ok_packet():
-            raise err.OperationalError(CR.CR_COMMANDS_OUT_OF_SYNC, "out of sync")
-        ok = read_ok(packet)
+        try:
+            if not packet.is_ok_packet():
+                raise err.OperationalError(CR.CR_COMMANDS_OUT_OF_SYNC, "out of sync")
+            ok = read_ok(packet)
+        except Exception as error:
+            if not raised_by_parsing(error):
+                raise
+            raise self.malformed(error) from error
         self.note_status(ok[2], ok[3])
         return ok
 
     def _read_query_result(self, unbuffered: bool = False) -> t.Any:
         self._result = None
         result = TrackedResult(self)
-        if unbuffered:
-            result.init_unbuffered_query()
-        else:
-            result.read()
-        self._result = result
-        if result.server_status is not None:  # an OK packet
-            self.note_status(result.server_status, result.warning_count)
-            if self.tracked:
-                result.message = message_text(result.message or b"")
+        try:
+            if unbuffered:
+                result.init_unbuffered_query()
+            else:
+                result.read()
+            self._result = result
+            if result.server_status is not None:  # an OK packet
+                self.note_status(result.server_status, result.warning_count)
+                if self.tracked:
+                    result.message = message_text(result.message or b"")
+        except Exception as error:
+            if result.converter_failed or not raised_by_parsing(error):
+                raise
+            raise self.malformed(error) from error
         return result.affected_rows
 
     def _refresh_limit(self) -> None:

@@ -16,10 +16,12 @@ from collections.abc import Iterator
 import pytest
 from pymysql.constants import COMMAND
 
+from flask_mysqlpool import Pool
 from flask_mysqlpool.driver import wire
 
 from .driver_connections import length_encoded
 from .driver_connections import packet
+from .pools import settings_for
 
 # What a server sends: bytes, seconds of silence, or nothing: the end of the connection.
 Answer = Iterable[bytes | float]
@@ -116,6 +118,7 @@ class ScriptedSocket(socket.socket):
         super().__init__(fileno=ours.detach())
         self.sent = b""  # by the client
         self.received = 0  # bytes that it took
+        self.reads = 0
         self._server = server
         self._timeout: float | None = None
         self._unread = b""  # of a packet that is not complete
@@ -144,6 +147,7 @@ class ScriptedSocket(socket.socket):
         return len(data)
 
     def recv_into(self, buffer: t.Any, nbytes: int = 0, flags: int = 0) -> int:
+        self.reads += 1
         try:
             size = super().recv_into(buffer, nbytes, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -232,6 +236,15 @@ class ScriptedServer:
         for sock in self.sockets:
             sock.peer.close()
             sock.close()
+
+
+def scripted_pool(**settings: t.Any) -> Pool:
+    """Return a pool of the scripted server, which no housekeeper looks after."""
+    url = "mysql://app:secret@127.0.0.1/bank"
+    keys: dict[str, t.Any] = {"ssl_disabled": True, "autocommit": True, "max_size": 2}
+    pool = Pool(settings_for(url, **{**keys, **settings}))
+    pool.on_first_use.clear()
+    return pool
 
 
 @pytest.fixture

@@ -6,20 +6,13 @@ import typing as t
 
 import pytest
 
-from flask_mysqlpool import Pool
 from flask_mysqlpool.pool import pool as pool_module
 from flask_mysqlpool.pool.checkout import QUIT_TIMEOUT
 
-from ...support.pools import settings_for
 from ...support.scripted_server import IN_TRANS
+from ...support.scripted_server import scripted_pool
 from ...support.scripted_server import ScriptedServer
 from ...support.scripted_server import ScriptedSocket
-
-URL = "mysql://app:secret@127.0.0.1/bank"
-
-
-def make_pool(**settings: t.Any) -> Pool:
-    return Pool(settings_for(URL, ssl_disabled=True, autocommit=True, **settings))
 
 
 @pytest.mark.parametrize("why", ["usage", "lifetime", "recycled", "surplus", "closed"])
@@ -28,7 +21,7 @@ def test_connection_that_retires_waits_for_no_answer(
 ) -> None:
     script.answer_at("ROLLBACK", [])
     settings: dict[str, t.Any] = {"max_usage": 1} if why == "usage" else {}
-    pool = make_pool(max_lifetime=60, **settings)
+    pool = scripted_pool(max_lifetime=60, **settings)
     with pool.connection(), pool.connection() as db:
         with db.cursor() as cursor:
             cursor.execute("INSERT")
@@ -53,7 +46,7 @@ def test_connection_that_retires_waits_for_no_answer(
 
 def test_closing_waits_for_no_reply_that_is_under_way(script: ScriptedServer) -> None:
     script.answer_at("ROLLBACK", [])
-    pool = make_pool()
+    pool = scripted_pool()
     with pool.connection() as db, db.cursor() as cursor:
         cursor.execute("INSERT")
     began = script.clock.now
@@ -66,7 +59,7 @@ def test_closing_waits_for_no_reply_that_is_under_way(script: ScriptedServer) ->
 def test_exit_gives_all_pools_one_deadline(
     script: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pools = [make_pool() for _ in range(3)]
+    pools = [scripted_pool() for _ in range(3)]
     for pool in pools:
         pool.connection().close()
 
@@ -85,7 +78,7 @@ def test_exit_gives_all_pools_one_deadline(
 def test_return_does_not_wait_for_a_server_that_takes_nothing(
     script: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = make_pool()
+    pool = scripted_pool()
     db = pool.connection()
     db.cursor().execute("INSERT")
     sock = script.sockets[0]
@@ -110,7 +103,7 @@ def test_return_does_not_wait_for_a_server_that_takes_nothing(
 
 def test_transaction_flag_is_read(script: ScriptedServer) -> None:
     """The scripted server is not so simple that a return has nothing to do."""
-    pool = make_pool()
+    pool = scripted_pool()
     with pool.connection() as db:
         db.cursor().execute("INSERT")
         assert db.session.server_status & IN_TRANS
