@@ -18,6 +18,7 @@ MORE_RESULTS = 0x0008  # MySQL client/server protocol, status flags
 
 FIRST_DEFINITION = 2  # number of the packet, in the answer to a command
 COLUMNS_KEPT = 256  # results of different columns, for each pool
+LONGEST_KEPT = 32768  # bytes of the definitions of a result that is kept
 
 _unpack_flags = struct.Struct("<HH").unpack_from
 _EOF = struct.Struct("<xHH")
@@ -80,7 +81,8 @@ class TrackedResult(MySQLResult):
                 columns = self._take_apart(packets)
                 if len(connection.columns) >= COLUMNS_KEPT:
                     connection.columns.clear()
-                connection.columns[key] = columns
+                if sum(map(len, key)) <= LONGEST_KEPT:
+                    connection.columns[key] = columns
         self.fields, self.converters, self.description = columns
 
     def _take_apart(self, packets: list[t.Any]) -> tuple[t.Any, ...]:

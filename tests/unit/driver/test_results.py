@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import typing as t
 
@@ -14,6 +15,9 @@ from flask_mysqlpool.driver import results
 
 from ...support.driver_connections import fed
 from ...support.driver_connections import length_encoded
+from ...support.driver_connections import packet
+from ...support.scripted_server import column
+from ...support.scripted_server import eof
 
 
 def test_long_message_is_taken_from_before_the_session_information() -> None:
@@ -21,6 +25,19 @@ def test_long_message_is_taken_from_before_the_session_information() -> None:
     assert results.message_text(b"") == b""
     assert results.message_text(b"\x03abc\x02xy") == b"abc"
     assert results.message_text(b"\xfc" + struct.pack("<H", 300) + long + b"xy") == long
+
+
+def test_columns_are_kept_within_a_bound() -> None:
+    connection = fed(b"")
+    for name, kept in ((b"a", 1), (b"b" * 2 * results.LONGEST_KEPT, 1), (b"c", 2)):
+        packets = b"\1", column(name), eof(0)[4:], b"\x011", eof(0)[4:]
+        data = b"".join(packet(number, each) for number, each in enumerate(packets, 1))
+        connection._rfile = io.BufferedReader(io.BytesIO(data))
+        connection._next_seq_id = 1
+        connection._read_query_result()
+        assert connection._result.description[0][0] == name.decode()
+        assert len(connection.columns) == kept
+    connection.abandon()
 
 
 VALUES = (
