@@ -16,7 +16,7 @@ import pytest
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolTimeout
 from flask_mysqlpool.diagnostics import server_info
-from flask_mysqlpool.driver.wire import MAX_LIMITED_BYTES
+from flask_mysqlpool.driver.packets import MAX_LIMITED_BYTES
 
 from ...support.driver_connections import length_encoded
 from ...support.driver_connections import packet
