@@ -15,6 +15,8 @@ from ..control.client import Reply
 from ..stats.readings import PoolStats
 from ..stats.text import printable
 from .findings import Finding
+from .named_locks import judge_named_locks
+from .named_locks import query_named_locks
 from .server_info import query_servers
 from .server_info import ServerInfo
 from .tls import judge_tls
@@ -36,6 +38,7 @@ def run_checks(
     ask: Callable[[], Replies],
     query: Callable[[Mapping[str, Settings]], Servers] = query_servers,
     pause: Callable[[float], None] = time.sleep,
+    named_locks: Callable[[Settings], list[str]] = query_named_locks,
 ) -> Iterator[Finding]:
     """Check each bind, each server and account, and the workers.
 
@@ -53,6 +56,8 @@ def run_checks(
             yield _tls(bind, settings, info)
             yield _charset(bind, info)
             yield _wait_timeout(bind, settings, info)
+            if settings.reset == "auto":
+                yield judge_named_locks(bind, settings, named_locks)
         else:
             yield Finding(
                 [bind], "connect", "error", f"cannot connect: {printable(info)}"

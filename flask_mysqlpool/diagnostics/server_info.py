@@ -6,7 +6,9 @@ import concurrent.futures
 import dataclasses
 import time
 import typing as t
+from collections.abc import Iterator
 from collections.abc import Mapping
+from contextlib import contextmanager
 
 from pymysql.cursors import DictCursor
 
@@ -89,13 +91,22 @@ def query_server(settings: Settings) -> ServerInfo:
 
     :raise pymysql.Error: it cannot be reached or refuses the login.
     """
+    with session_of(settings) as session, session.cursor(DictCursor) as cursor:
+        return _read(cursor, session.tls_mode, session.login_plugin)
+
+
+@contextmanager
+def session_of(settings: Settings) -> Iterator[t.Any]:
+    """Open a session for a few queries.
+
+    :raise pymysql.Error: the server cannot be reached or refuses the login.
+    """
     timeout = min(settings.connect_timeout, MAX_CONNECT_TIMEOUT)
     plain = dataclasses.replace(settings, use_unicode=None, conv=None)
     session = Connector(plain).open(time.monotonic() + timeout)
     session.limit(time.monotonic() + QUERY_TIMEOUT)
     try:
-        with session.cursor(DictCursor) as cursor:
-            return _read(cursor, session.tls_mode, session.login_plugin)
+        yield session
     finally:
         session.quit(time.monotonic() + QUIT_TIMEOUT)
 

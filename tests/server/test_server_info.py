@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flask_mysqlpool.diagnostics.named_locks import query_named_locks
 from flask_mysqlpool.diagnostics.server_info import query_server
 from flask_mysqlpool.diagnostics.server_info import query_servers
 from flask_mysqlpool.diagnostics.server_info import ServerInfo
@@ -101,3 +102,21 @@ def test_one_server_that_is_down_keeps_no_other_from_answering(mysql_url: str) -
     assert isinstance(views["up"], ServerInfo)
     assert isinstance(views["sealed"], LookupError)
     assert query_servers({}) == {}
+
+
+def test_named_locks_are_found_wherever_they_are(
+    mysql_url: str, database: t.Any
+) -> None:
+    for sql in (
+        "CREATE TABLE t (id INT)",
+        "CREATE FUNCTION taking() RETURNS INT READS SQL DATA RETURN GET_LOCK('x', 0)",
+        "CREATE PROCEDURE harmless() SELECT 1",
+        "CREATE VIEW seen AS SELECT Get_Lock('x', 0) AS taken",
+        "CREATE TRIGGER triggered BEFORE INSERT ON t FOR EACH ROW DO GET_LOCK('x', 0)",
+    ):
+        database.execute(sql)
+    here = urlsplit(mysql_url).path.strip("/")
+    found = query_named_locks(settings_for(mysql_url, ssl_disabled=True))
+    assert [name for name in found if name.startswith(f"{here}.")] == [
+        f"{here}.{name}" for name in ("seen", "taking", "triggered")
+    ]

@@ -45,6 +45,7 @@ class CheckCase:
         self.views: dict[str, ServerInfo | Exception] = {}
         self.answers: list[Replies] = [[]]
         self.paused: list[float] = []
+        self.named_locks: list[str] | Exception = []
 
     def bind(self, name: str = "default", **settings: t.Any) -> None:
         values = {"ssl_verify_identity": True} | settings
@@ -62,7 +63,14 @@ class CheckCase:
 
     def findings(self) -> list[Finding]:
         pause = self.paused.append
-        return list(run_checks(self.binds, self.ask, lambda binds: self.views, pause))
+        query = lambda binds: self.views  # noqa: E731
+        locks = self._query_named_locks
+        return list(run_checks(self.binds, self.ask, query, pause, locks))
+
+    def _query_named_locks(self, settings: Settings) -> list[str]:
+        if isinstance(self.named_locks, Exception):
+            raise self.named_locks
+        return self.named_locks
 
     def found(self, check: str) -> Finding:
         """Return the one finding of a check."""

@@ -29,7 +29,8 @@ def test_all_is_well(case: CheckCase) -> None:
     assert not any(finding.change for finding in findings)
     checks = [finding.check for finding in findings if "default" in finding.binds]
     assert checks == [
-        *("connect", "version", "tls", "charset", "wait_timeout", "settings"),
+        *("connect", "version", "tls", "charset", "wait_timeout", "named locks"),
+        "settings",
         *("clock", "limits", "account", "workers", "exhausted", "leaks"),
     ]
     assert case.paused == [], "the workers are asked once"
@@ -49,11 +50,12 @@ def test_each_problem_says_what_to_change(case: CheckCase) -> None:
     )
     case.workers(PoolStats(max_size=1000, in_use=1, leaks=1, exhausted_ago=1.0))
     case.answers *= 2
+    case.named_locks = ["bank.f"]
     findings = [each for each in case.findings() if each.check != "connect"]
     findings = [each for each in findings if each.check != "workers"]
     assert all(finding.change for finding in findings)
     assert "ok" not in {finding.verdict for finding in findings}
-    assert len(findings) == 10
+    assert len(findings) == 11
 
 
 def test_server_that_cannot_be_reached(case: CheckCase) -> None:
@@ -340,3 +342,25 @@ def test_settings_that_contradict_each_other(
 def test_settings_that_go_together(case: CheckCase, settings: dict[str, t.Any]) -> None:
     case.bind(**settings)
     assert case.found("settings").verdict == "ok"
+
+
+def test_named_locks_that_a_return_does_not_see(case: CheckCase) -> None:
+    case.bind()
+    assert case.found("named locks").verdict == "ok"
+    case.named_locks = [f"bank.f{number}" for number in range(5)]
+    case.answers = [[]]
+    finding = case.found("named locks")
+    assert finding.verdict == "warning"
+    assert finding.text.startswith("bank.f0, bank.f1, bank.f2 and 2 more may take")
+    assert "MYSQLPOOL_RESET" in finding.change
+    case.named_locks = RuntimeError("denied")
+    case.answers = [[]]
+    assert "denied" in case.found("named locks").text
+
+
+@pytest.mark.parametrize("reset", ["session", "rollback"])
+def test_named_locks_are_looked_for_under_auto_only(
+    case: CheckCase, reset: str
+) -> None:
+    case.bind(reset=reset)
+    assert "named locks" not in {each.check for each in case.findings()}
