@@ -8,6 +8,7 @@ import typing as t
 
 from pymysql import converters
 from pymysql import err
+from pymysql.constants import CLIENT
 from pymysql.constants import CR
 
 from ..config.settings import Settings
@@ -45,7 +46,8 @@ class Connector:
         conv: t.Any = given.pop("conv", converters.conversions)
         self._encoders = {key: conv[key] for key in conv if type(key) is not int}
         self._decoders = {key: conv[key] for key in conv if type(key) is int}
-        self._own_encoders = are_own(self._encoders)
+        many = int(given.get("client_flag", 0)) & CLIENT.MULTI_STATEMENTS
+        self._templates_decide = are_own(self._encoders) and not many
         self._arguments = {
             name: value for name, value in given.items() if not name.startswith("ssl")
         } | self._tls.arguments()
@@ -125,5 +127,5 @@ class Connector:
         )
         session.encoders = self._encoders.copy()
         session.decoders = self._decoders.copy()
-        session.own_encoders = self._own_encoders
+        session.templates_decide = self._templates_decide
         return session

@@ -85,12 +85,13 @@ class TemplateCursor(GuardedCursor):
 
     def _mogrify(self, query: t.Any, args: t.Any) -> str:
         """Put parameters into a template, as PyMySQL does but in fewer steps."""
-        session: t.Any = self._get_db().session  # type: ignore[attr-defined]  # not in the stubs
+        entry = None if self.connection is None else self.connection.entry
         many, form = self._many, type(args)
-        if type(query) is not str or form not in (tuple, list, dict):
+        if entry is None or type(query) is not str or form not in (tuple, list, dict):
             if many is not None:
                 many.plain = False
             return super()._mogrify(query, args)  # type: ignore[misc,no-any-return]  # not in the stubs
+        session = entry.session
         if form is dict:
             filled: t.Any = {key: session.escape(args[key]) for key in args}
             parameters = (args,) if "%s" in query else args.values()  # %s shows it all
@@ -101,9 +102,11 @@ class TemplateCursor(GuardedCursor):
         except TypeError as error:
             raise err.ProgrammingError(str(error)) from error
         if many is not None and query is many.values:
-            many.plain = many.plain and session.own_encoders and are_plain(parameters)
+            many.plain = (
+                many.plain and session.templates_decide and are_plain(parameters)
+            )
         else:
-            kind = session.own_encoders and kind_of_template(query, parameters)
+            kind = session.templates_decide and kind_of_template(query, parameters)
             session.rendered = (text, query, kind or None)
         return text
 

@@ -68,7 +68,7 @@ class Session(LoginConnection):
     #: What a cursor is about to send. It tells of that very text only, whoever sends
     #: something else in between.
     rendered: Rendered | None = None
-    own_encoders = False  # PyMySQL's, for all plain parameters
+    templates_decide = False  # where plain parameters are put into them
     _full_reset = False  # pending replies are those of a whole reset
 
     def __init__(
@@ -219,7 +219,7 @@ class Session(LoginConnection):
                 _, text, kind = rendered
         # One longer by a character is known to be cut.
         self.last_statement = text if len(text) <= MAX_READ else text[: MAX_READ + 1]
-        if kind is None or self._takes_many:
+        if kind is None:
             # executemany() passes bytes; each byte stands for itself in latin-1.
             text = sql if isinstance(sql, str) else str(sql, "latin-1")
             kind = OTHER if self._takes_many and ";" in text else kind_of(text)

@@ -162,9 +162,10 @@ def core_of(sql: str) -> tuple[int, int]:
     """
     start = _behind(_GAP, sql) if sql.lstrip()[:1] in ("/", "-", "#") else 0
     end = len(sql.rstrip(_NOTHING))
-    line = max(start, sql.rfind("\n", 0, end) + 1)
-    if found := _LINE_AT_END.search(sql[line:end]):
-        end = len(sql[: line + found.start()].rstrip(_NOTHING))
+    if not sql.endswith("*/", start, end):
+        line = max(start, sql.rfind("\n", 0, end) + 1)
+        if found := _LINE_AT_END.search(sql[line:end]):
+            end = len(sql[: line + found.start()].rstrip(_NOTHING))
     while sql.endswith("*/", start, end):
         at = sql.rfind("/*", start, end - 2)
         if at < 0 or not (found := _GAP.match(sql, at)) or found.end() < end:

@@ -68,7 +68,11 @@ def kind_of_template(template: str, parameters: Iterable[t.Any]) -> Kind | None:
     kind: Kind | None = _kinds.get(template, _UNKNOWN)
     if kind is _UNKNOWN:
         kind = _judge(template)
-    return kind if kind is not None and are_plain(parameters) else None
+    if kind is None:
+        return None
+    if _PLAIN.issuperset(map(type, parameters)) or are_plain(parameters):
+        return kind
+    return None
 
 
 def _judge(template: str) -> Kind | None:

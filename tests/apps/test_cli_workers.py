@@ -93,7 +93,7 @@ def test_who_names_the_view_the_line_and_the_servers_session(
     (holder,) = holders.pop(pid)
     assert list(holders.values()) == [[]]
     assert sessions[holder["connection_id"]] == f"SELECT GET_LOCK('{name}', 20)"
-    assert holder["statement"] == "SELECT GET_LOCK(?, ?)"
+    assert holder["statement"] == "SELECT GET_LOCK(%s, ?)"
     assert holder["holder"] == "GET wait"
     lines = (site.folder / "shop.py").read_text().splitlines()
     for stack in (holder["taken"], holder["stands"]):
@@ -101,7 +101,7 @@ def test_who_names_the_view_the_line_and_the_servers_session(
         assert found is not None, stack
     assert "get_db()" in lines[int(re.findall(r":(\d+) ", holder["taken"][-1])[0]) - 1]
     assert "GET_LOCK" in lines[int(re.findall(r":(\d+) ", holder["stands"][-1])[0]) - 1]
-    for word in (str(pid), str(holder["connection_id"]), "GET wait", "GET_LOCK(?, ?)"):
+    for word in (str(pid), str(holder["connection_id"]), "GET wait", "GET_LOCK(%s, ?)"):
         assert word in text
     assert name not in text
 

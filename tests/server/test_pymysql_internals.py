@@ -29,7 +29,6 @@ METHODS = {
         "_do_execute_many": (
             "self, prefix, values, postfix, args, max_stmt_length, encoding"
         ),
-        "_get_db": "self",
         "_mogrify": "self, query, args",
     },
     PlainConnection: {

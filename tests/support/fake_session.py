@@ -30,7 +30,7 @@ class FakeSession(Session):
         self.status_before = 0
         self.encoding = "utf8"
         self.encoders = encoders
-        self.own_encoders = True
+        self.templates_decide = True
         self.cursorclass = Cursor
         self.db: t.Any = b"bank"
         self.alive = True

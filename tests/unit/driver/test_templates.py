@@ -17,11 +17,13 @@ from decimal import Decimal
 import pytest
 from pymysql import converters
 from pymysql import err
+from pymysql.constants import CLIENT
 from pymysql.cursors import Cursor
 from pymysql.cursors import DictCursor
 
 from flask_mysqlpool.driver import session as session_module
 from flask_mysqlpool.driver import templates
+from flask_mysqlpool.driver.connector import Connector
 from flask_mysqlpool.driver.session import Session
 from flask_mysqlpool.driver.session_state import AUTOCOMMIT
 from flask_mysqlpool.driver.session_state import NO_BACKSLASH_ESCAPES
@@ -41,6 +43,8 @@ from flask_mysqlpool.pool.pooled_connection import PooledConnection
 from ...support.fake_session import fake_pool
 from ...support.fake_session import FakeSession
 from ...support.fake_session import session_of
+from ...support.fake_session import URL
+from ...support.pools import settings_for
 from ...support.server_lexer import Mode
 from ...support.server_lexer import Reading
 
@@ -330,7 +334,7 @@ def test_what_a_cursor_class_makes_of_many_rows_is_judged(db: PooledConnection) 
 def test_what_an_encoder_makes_is_judged(db: PooledConnection) -> None:
     session = session_of(db)
     session.encoders = {**converters.encoders, Decimal: lambda *_: "GET_LOCK('a', 0)"}
-    session.own_encoders = are_own(session.encoders)
+    session.templates_decide = are_own(session.encoders)
     with db.cursor() as cursor:
         cursor.execute("SELECT %s", (Decimal(1),))
     assert session.calls[-1] == "SELECT GET_LOCK('a', 0)"
@@ -415,3 +419,13 @@ def test_text_that_was_not_sent_is_not_kept() -> None:
             kept.append(session.rendered)
     assert kept == [("SELECT 'x'", "SELECT %s", READ), None] * 2
     pool.close()
+
+
+@pytest.mark.parametrize("conv", [None, {**converters.conversions, Decimal: str}])
+@pytest.mark.parametrize("flag", [0, CLIENT.MULTI_STATEMENTS])
+def test_templates_decide_for_one_statement_and_pymysqls_encoders(
+    flag: int, conv: t.Any
+) -> None:
+    settings = settings_for(URL, client_flag=flag, conv=conv)
+    session = Connector(settings)._session({})
+    assert session.templates_decide is (flag == 0 and conv is None)
