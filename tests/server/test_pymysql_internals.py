@@ -15,7 +15,7 @@ from pymysql.connections import Connection as PlainConnection
 from pymysql.connections import MySQLResult
 from pymysql.cursors import Cursor
 
-from flask_mysqlpool.driver import wire as protocol
+from flask_mysqlpool.driver import packets as protocol
 from flask_mysqlpool.driver.connector import Connector
 from flask_mysqlpool.driver.wire import COM_QUERY
 from flask_mysqlpool.driver.wire import WireConnection

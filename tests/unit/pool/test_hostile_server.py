@@ -38,7 +38,8 @@ MORE_RESULTS = 0x08
 
 
 def make_pool(**settings: t.Any) -> Pool:
-    return scripted_pool(**{"timeout": TIMEOUT, **settings})
+    keys: dict[str, t.Any] = {"timeout": TIMEOUT, "enable_cleartext_plugin": True}
+    return scripted_pool(**{**keys, **settings})
 
 
 # Answers that take for ever

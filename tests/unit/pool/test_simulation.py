@@ -18,7 +18,7 @@ from ...support.simulation_faults import FAULTS
 SEED = os.environ.get("MYSQLPOOL_SIM_SEED", "")
 STEPS = int(os.environ.get("MYSQLPOOL_SIM_STEPS", "25000"))
 SEEDS = [int(SEED)] if SEED else [1, 2, 3, 4]  # 100,000 steps in all
-STEPS_TO_FIND = 400_000
+STEPS_TO_FIND = 2_000_000
 
 
 def simulate(seed: int, steps: int, *expected: type[Exception]) -> Simulation:
@@ -50,8 +50,8 @@ def test_simulation_finds(fault: str) -> None:
     changes = FAULTS[fault]
     steps = 0
     with changed(changes):
-        for seed in range(100, 120):
-            simulation = simulate(seed, STEPS_TO_FIND // 20, TypeError)
+        for seed in range(100, 200):
+            simulation = simulate(seed, STEPS_TO_FIND // 100, TypeError)
             steps += simulation.scheduler.steps
             if simulation.scheduler.faults:
                 return
