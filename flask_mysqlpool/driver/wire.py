@@ -210,10 +210,11 @@ class WireConnection(PacketConnection):
             self._sock = self._rfile = None
 
     def quit(self, deadline: float) -> None:
-        """Send COM_QUIT and close the socket, without waiting for pending replies."""
+        """Send COM_QUIT, read what is pending by ``deadline``, and close the socket."""
         try:
             self.limit(deadline)
             self._write_bytes(struct.pack("<iB", 1, COM_QUIT))
+            self.read_ahead()  # unread, it would make TCP reset the connection
         except (err.Error, *GONE):
             pass  # the server is gone already
         finally:

@@ -162,7 +162,7 @@ class Checkout:
                 note_returned(slots.name, entry, now)
         if reason := slots.put_back(entry, checkout_id, now, reason):
             if at_rest:
-                self.close(entry, reason)
+                self.close(entry, reason, now)  # a return waits for nothing
             else:  # whose exchange is under way closes it
                 entry.session.sever()
             slots.on_need()
