@@ -19,9 +19,9 @@ from pymysql.constants import CR
 
 from ..config.settings import Settings
 from ..errors import ConfigError
+from .sockets import local_shortage
 from .tls import Create
 from .tls import Options
-from .tls import SHORTAGES
 from .wire import WireConnection
 
 TLSContext = Callable[[Options, Create], ssl.SSLContext]
@@ -63,7 +63,7 @@ def read_public_key(key: str | bytes) -> bytes:
         try:
             key = Path(key).read_bytes()
         except OSError as error:
-            if error.errno in SHORTAGES:
+            if local_shortage(error):
                 raise
             raise ConfigError(f"{name} cannot be read: {error.strerror}") from error
     try:

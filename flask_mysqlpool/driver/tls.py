@@ -6,7 +6,6 @@ with the key that names it.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import ssl
@@ -17,14 +16,12 @@ from collections.abc import Mapping
 from ..config.settings import Settings
 from ..config.tls import asked_mode
 from ..errors import ConfigError
+from .sockets import local_shortage
 
 logger = logging.getLogger(__name__)
 
 Options = Mapping[str, t.Any]  # as PyMySQL names them: "ca", "cert", …
 Create = Callable[[Options], ssl.SSLContext]
-
-# Of this machine: the files may well be right.
-SHORTAGES = (errno.EMFILE, errno.ENFILE)
 
 
 class _KeyIsEncrypted(Exception):
@@ -114,8 +111,8 @@ class TLS:
             if ready.get("check_hostname"):  # PyMySQL: not without a CA of our own
                 context.check_hostname = True
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in SHORTAGES:
-                raise
+            if local_shortage(error):
+                raise  # the files may well be right
             raise ConfigError(self._explain(options, error)) from error
         return context
 
