@@ -15,8 +15,8 @@ import pytest
 from pymysql.cursors import SSCursor
 
 from flask_mysqlpool import Pool
+from flask_mysqlpool.driver.packets import PacketConnection
 from flask_mysqlpool.driver.session import Session
-from flask_mysqlpool.driver.wire import WireConnection
 from flask_mysqlpool.pool.waiter import Waiter
 
 from ..support.interrupted_sockets import check_sound
@@ -251,7 +251,7 @@ def test_answer_that_is_here_takes_no_limit(
         proxy.sessions[0].release()
         wait_until(lambda: not pool._idle_cache[0].quiet())
         with monkeypatch.context() as patched:
-            patched.delattr(WireConnection, "limit")
+            patched.delattr(PacketConnection, "limit")
             db = pool.connection()
         assert execute(db, "SELECT 2") == ((2,),)
         db.close()
