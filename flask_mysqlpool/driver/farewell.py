@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import socket
 
+from pymysql.constants import ER
+
 LONGEST_TEXT = 200  # characters of a server's message that are shown
+
+# Answers to a statement after which a server closes the connection (MySQL Server Error
+# Message Reference, MariaDB Error Codes).
+ENDINGS = {
+    ER.SERVER_SHUTDOWN,
+    ER.NET_PACKET_TOO_LARGE,
+    1835,  # ER_MALFORMED_PACKET
+    1927,  # ER_CONNECTION_KILLED, of MariaDB
+    4031,  # ER_CLIENT_INTERACTION_TIMEOUT, of MySQL
+}
 
 
 def farewell(packet: bytes) -> str:

@@ -64,7 +64,7 @@ class PacketConnection(_Connection):
     _deadline: float | None = None
     _bytes_left = 0  # that may come in until the limit is lifted
 
-    refusal = ""  # the server's last, if nothing was well since
+    refusal = ""  # after which the server closes the connection
     severed = False  # by this process
 
     def limit(self, deadline: float | None) -> None:

@@ -16,6 +16,7 @@ from pymysql.constants import CLIENT
 from pymysql.constants import CR
 
 from ..config.settings import Settings
+from .farewell import ENDINGS
 from .farewell import LONGEST_TEXT
 from .lexemes import MAX_READ
 from .login import LoginConnection
@@ -278,7 +279,8 @@ class Session(LoginConnection):
         if self._sock is None or not refused_by_server(error):
             self.abandon()
             return False
-        self.refusal = f"{error.args[0]} {str(error.args[-1])[:LONGEST_TEXT]}"
+        if error.args[0] in ENDINGS:
+            self.refusal = f"{error.args[0]} {str(error.args[-1])[:LONGEST_TEXT]}"
         self.state.read_only |= self._is_read_only(error)
         self.state.note_error()
         return True
