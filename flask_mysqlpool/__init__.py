@@ -6,10 +6,12 @@ from pymysql import threadsafety
 
 from .context import get_db
 from .context import transaction
+from .context import transactional
 from .errors import ConfigError
 from .errors import ConnectionBusyError
 from .errors import MySQLPoolError
 from .errors import NotInitializedError
+from .errors import OnCommitError
 from .errors import PoolClosed
 from .errors import PoolError
 from .errors import PoolFull
@@ -25,6 +27,7 @@ __all__ = [
     "MySQLPool",
     "MySQLPoolError",
     "NotInitializedError",
+    "OnCommitError",
     "Pool",
     "PoolClosed",
     "PoolError",
@@ -37,4 +40,5 @@ __all__ = [
     "paramstyle",
     "threadsafety",
     "transaction",
+    "transactional",
 ]

@@ -7,8 +7,6 @@ import sys
 import threading
 import time
 import typing as t
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -21,9 +19,13 @@ from flask.globals import app_ctx
 from .control.runtime_dir import runtime_folder
 from .errors import NotInitializedError
 from .errors import PoolError
+from .pool.block import Block
 from .pool.pool import Pool
 from .pool.pooled_connection import PooledConnection
 from .pool.pools import Pools
+from .pool.retrying import Retrying
+from .pool.transaction import characteristics_of
+from .pool.transaction import IsolationLevel
 from .stats.holders import capture_stack
 from .stats.readings import MAX_ENDPOINTS
 from .stats.text import printable
@@ -105,19 +107,72 @@ def get_db(bind: str = "default") -> PooledConnection:
         return db
 
 
-@contextmanager
-def transaction(bind: str = "default") -> Iterator[PooledConnection]:
+def transaction(
+    bind: str = "default",
+    *,
+    isolation_level: IsolationLevel | None = None,
+    read_only: bool | None = None,
+) -> Block[PooledConnection]:
     """Run a block as a transaction on the connection that :func:`get_db` returns:
     BEGIN … COMMIT, or ROLLBACK on any exception. Within another such block it is a
     savepoint.
 
+    As a decorator, ``@transaction()``, it takes functions of every kind; each call is a
+    block.
+
     :param bind: which pool, a key of ``MYSQLPOOL_BINDS``.
+    :param isolation_level: of this transaction alone, such as ``"READ COMMITTED"``; by
+        default that of the session. For the outermost block.
+    :param read_only: whether this transaction may not write. For the outermost block.
     :raise pymysql.err.OperationalError: at the latest at the block's end, where the
         server has rolled the transaction back (a deadlock, say), even if the block
         swallowed that error.
+    :raise OnCommitError: a function given to :meth:`.PooledConnection.on_commit`
+        raised. The transaction was committed.
+    :raise ValueError, TypeError: an argument is wrong.
     """
-    with get_db(bind).transaction() as db:
-        yield db
+    _check_bind(bind, "transaction")
+    characteristics_of(isolation_level, read_only)
+    return Block(
+        lambda: get_db(bind).transaction(
+            isolation_level=isolation_level, read_only=read_only
+        )
+    )
+
+
+def transactional(
+    tries: int = 3,
+    *,
+    bind: str = "default",
+    isolation_level: IsolationLevel | None = None,
+    read_only: bool | None = None,
+) -> Retrying:
+    """Return a decorator that makes each call of a function a :func:`transaction`, and
+    repeats it as a whole where another transaction was in the way: after a deadlock, a
+    wait for a lock that took too long, a conflict between the nodes of a cluster.
+
+    The function must do nothing else that cannot be undone; what must happen once goes
+    into :meth:`.PooledConnection.on_commit`. Within another block it is a savepoint,
+    and not repeated.
+
+    :param tries: in all. None begins more than ``MYSQLPOOL_TIMEOUT`` seconds after the
+        first. Before each there is a random pause, of up to 20 ms, 40 ms … 1 s.
+    :param bind: which pool, a key of ``MYSQLPOOL_BINDS``.
+    :param isolation_level: as for :func:`transaction`.
+    :param read_only: as for :func:`transaction`.
+    :raise TypeError: the function is a generator function, or an argument is wrong.
+    :raise ValueError: an argument is wrong.
+    """
+    _check_bind(bind, "transactional")
+    return Retrying(lambda: get_db(bind), tries, isolation_level, read_only)
+
+
+def _check_bind(bind: object, name: str) -> None:
+    if not isinstance(bind, str):
+        raise TypeError(
+            f"bind must be a str, not {bind!r} (as a decorator it is @{name}(), with"
+            " parentheses)"
+        )
 
 
 def return_all(*passed: t.Any) -> None:
@@ -157,9 +212,9 @@ def _warn_of_lost_changes(bind: str, holder: str) -> None:
         return
     _warned_until[key] = now + WARNING_PAUSE
     logger.warning(
-        "%s changed data in %r and did not commit: the changes were rolled back; call"
-        " get_db().commit() or write `with transaction():`, or rollback() if that was"
-        " meant",
+        "%s changed data in %r and did not commit: the changes were rolled back (CALL"
+        " and stored functions count as changes); call get_db().commit() or write `with"
+        " transaction():`, or rollback() if that was meant",
         printable(holder),
         bind,
     )

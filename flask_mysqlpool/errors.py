@@ -89,3 +89,9 @@ class ConnectionBusyError(MySQLPoolError, pymysql.err.InterfaceError):
     """
 
     _code = 0
+
+
+class OnCommitError(MySQLPoolError):
+    """A function given to ``on_commit()`` raised: ``__cause__`` is its error. The
+    transaction was committed before.
+    """

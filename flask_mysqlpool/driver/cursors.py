@@ -59,7 +59,7 @@ class GuardedSSCursor(GuardedCursor):
 
         if self.connection is None:
             raise err.ProgrammingError("cursor closed")
-        return self.connection.exchange(read)
+        return self.connection.read_on(read)
 
     def close(self) -> None:
         """Read what is left of the rows, as PyMySQL does."""
@@ -67,7 +67,7 @@ class GuardedSSCursor(GuardedCursor):
         if connection is not None and connection.open:
             result = self._result
             if result is not None and result is connection._result:
-                connection.exchange(lambda raw: result._finish_unbuffered_query())
+                connection.read_on(lambda raw: result.finish())
         super().close()
 
     def __del__(self) -> None:

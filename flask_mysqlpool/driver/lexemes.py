@@ -77,6 +77,16 @@ def without_values(sql: str, backslashes: bool) -> str:
     return shown if len(shown) <= MAX_SHOWN else f"{shown[: MAX_SHOWN - 1]}…"
 
 
+def code_of(sql: str, backslashes: bool) -> str | None:
+    """Return a statement without its comments, its values as question marks; ``None``
+    where it is not certain which parts are values.
+
+    :param backslashes: as for :func:`without_values`.
+    """
+    code = (_LEXEME if backslashes else _LEXEME_NO_BACKSLASH).sub(_without_value, sql)
+    return None if _DOUBT in code else code
+
+
 def _without_value(lexeme: re.Match[str]) -> str:
     replaced = {"value": "?", "comment": " ", "rest": _DOUBT}
     return replaced.get(lexeme.lastgroup or "", lexeme[0])

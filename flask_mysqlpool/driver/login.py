@@ -6,6 +6,7 @@ stays on this machine, or where the settings allow it by name.
 
 from __future__ import annotations
 
+import socket
 import ssl
 import typing as t
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from pymysql.constants import CR
 from ..config.settings import Settings
 from ..errors import ConfigError
 from .sockets import local_shortage
+from .sockets import open_socket
 from .tls import Create
 from .tls import Options
 from .wire import WireConnection
@@ -212,3 +214,25 @@ class LoginConnection(WireConnection):
             if path := getattr(self.settings, name):
                 text += f", MYSQLPOOL_{name.upper()} is {path}"
         return err.OperationalError(CR.CR_SSL_CONNECTION_ERROR, text + ")")
+
+    def _open_socket(self, deadline: float) -> socket.socket:
+        """Open the socket, as PyMySQL's ``connect()`` does without a deadline."""
+        try:
+            sock = open_socket(
+                self.host,
+                self.port,
+                deadline,
+                unix_socket=t.cast("str | None", self.unix_socket),
+                bind_address=self.bind_address,
+            )
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if not reason.startswith("'"):  # which server, and each of its addresses
+                reason = f"{self.host!r}: {reason}"
+            text = f"Can't connect to MySQL server on {reason}"
+            raise err.OperationalError(CR.CR_CONN_HOST_ERROR, text) from error
+        if self.unix_socket:
+            self.host_info, self._secure = "Localhost via UNIX socket", True
+        else:
+            self.host_info = f"socket {self.host}:{self.port}"
+        return sock

@@ -137,6 +137,10 @@ class TrackedResult(MySQLResult):
             self.connection.touched = True
             super()._finish_unbuffered_query()  # type: ignore[misc]  # not in the stubs
 
+    def finish(self) -> None:
+        """Read the rows that nobody has read."""
+        self._finish_unbuffered_query()
+
     def disown(self) -> None:
         """Let go of a connection that is being closed: its rows are not read."""
         self.unbuffered_active = False

@@ -13,7 +13,6 @@ import typing as t
 
 from pymysql import err
 from pymysql.constants import CLIENT
-from pymysql.constants import CR
 
 from ..config.settings import Settings
 from .farewell import ENDINGS
@@ -29,29 +28,20 @@ from .session_setup import role_of
 from .session_setup import ROLLBACK
 from .session_state import AUTOCOMMIT
 from .session_state import IN_TRANS
-from .session_state import IN_TRANS_READONLY
+from .session_state import may_be_open
 from .session_state import SESSION_STATE_CHANGED
 from .session_state import SessionState
-from .sockets import open_socket
 from .statements import beyond_reset
 from .statements import counts_found_rows
-from .statements import ends_block
-from .statements import first_word
-from .statements import Kind
 from .statements import kind_of
 from .statements import OTHER
-from .statements import TRANSACTION
-from .statements import WRITE
+from .statements import READ
 from .templates import Rendered
+from .unseen import runs_unseen
 from .wire import COM_QUERY
 from .wire import Command
 from .wire import refused_by_server
 from .wire import shut_down
-
-# MySQL Error Message Reference.
-ER_OPTION_PREVENTS_STATEMENT = 1290
-ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION = 1792
-ER_READ_ONLY_MODE = 1836
 
 
 class Session(LoginConnection):
@@ -138,11 +128,10 @@ class Session(LoginConnection):
 
         :param mode: as for :meth:`needs_reset`.
         """
-        result = self._result
         if (
             self._sock is None
-            or (result is not None and (result.unbuffered_active or result.has_next))
             or self.pid != os.getpid()
+            or (self.in_exchange and not self._close_call())
         ):
             return False
         changed = self.state.changed if mode == "auto" else mode == "session"
@@ -155,6 +144,22 @@ class Session(LoginConnection):
             self._send_reset()
         self._forget()
         return True
+
+    def _close_call(self) -> bool:
+        """Read the empty result that closes a ``CALL``, if nothing else is left to be
+        read and it is here already; return whether it was.
+        """
+        if t.cast(t.Any, self._result).unbuffered_active:
+            return False
+        t.cast(socket.socket, self._sock).settimeout(0)
+        self._current_timeout = 0  # so that reading restores it
+        try:
+            if self.next_packets(1)[4:5] != b"\0":  # not here, or no OK packet
+                return False
+            self.next_result()
+        except err.Error:
+            return False
+        return not self.in_exchange
 
     def finish_rollback(self) -> bool:
         """Read the reply to a ROLLBACK if it is here already, and nothing else; return
@@ -203,6 +208,12 @@ class Session(LoginConnection):
         return self.state.unknown or self.server_status & IN_TRANS != 0
 
     @property
+    def uncommitted(self) -> bool:
+        """Whether the open transaction has changed data, or may have."""
+        open_ = self._sock is not None and may_be_open(self.server_status)
+        return open_ and self.state.uncommitted
+
+    @property
     def _changed_after_return(self) -> bool:
         """Whether a reply after the return reported a changed session, as MySQL's
         does where a stored function changed it.
@@ -225,8 +236,10 @@ class Session(LoginConnection):
             text = sql if isinstance(sql, str) else str(sql, "latin-1")
             kind = OTHER if self._takes_many and ";" in text else kind_of(text)
         state = self.state
+        state.writes_unseen = False
         if kind is OTHER:
             self._note_change(text)
+            state.writes_unseen = self.runs_unseen(text)
         self.status_before = self.server_status
         self.unread_by = threading.get_ident() if unbuffered else 0
         state.unsettled = True
@@ -234,20 +247,51 @@ class Session(LoginConnection):
         self._affected_rows = self._read_query_result(unbuffered)
         if self._result.insert_id:
             state.changed = True  # LAST_INSERT_ID() of the session
-        if kind is WRITE or kind is OTHER:
-            if self._wrote(kind, text):
-                state.uncommitted = self.server_status & IN_TRANS != 0
-        if (kind is TRANSACTION or kind is OTHER) and ends_block(text):
-            state.ended_transactions += 1  # though another may have begun with it
+        if kind is not READ or ("(" in text and not state.uncommitted):
+            state.note_statement(kind, text, self.server_status, self._result)
         return self._affected_rows
+
+    def next_result(self, unbuffered: bool = False) -> int:
+        count = super().next_result(unbuffered)
+        self.state.note_further_result(self.server_status)
+        return count
+
+    def finish_answer(self) -> None:
+        """Read what is left of the last answer, as PyMySQL does before it sends the
+        next command.
+        """
+        result = self._result
+        if result is not None and result.unbuffered_active:
+            result.finish()
+        while self.in_exchange:
+            self.next_result()
+
+    def runs_unseen(self, sql: str | bytes) -> bool:
+        """Return whether ``sql`` may run statements that its answer does not tell of,
+        such as those of a procedure.
+        """
+        text = sql if isinstance(sql, str) else sql.decode("latin-1")
+        if self._takes_many and ";" in text.rstrip("; \n\r\t"):
+            return True
+        return runs_unseen(text)
+
+    def begin(self, *statements: str) -> None:
+        """Begin a transaction.
+
+        :param statements: that do so, instead of ``BEGIN``.
+        """
+        for sql in statements or ("BEGIN",):
+            self._execute_command(COM_QUERY, sql)
+            self._read_ok_packet()
+        self.state.uncommitted = False  # that has committed it
 
     def commit(self) -> None:
         super().commit()
-        self.state.unsettled = False
+        self.state.unsettled = self.state.uncommitted = False
 
     def rollback(self) -> None:
         super().rollback()
-        self.state.unsettled = False
+        self.state.unsettled = self.state.uncommitted = False
 
     def show_warnings(self) -> t.Any:
         self._execute_command(COM_QUERY, "SHOW WARNINGS")
@@ -281,8 +325,7 @@ class Session(LoginConnection):
             return False
         if error.args[0] in ENDINGS:
             self.refusal = f"{error.args[0]} {str(error.args[-1])[:LONGEST_TEXT]}"
-        self.state.read_only |= self._is_read_only(error)
-        self.state.note_error()
+        self.state.note_error(error, self.server_status)
         return True
 
     def note_status(self, status: int, warnings: int) -> None:
@@ -332,39 +375,6 @@ class Session(LoginConnection):
             self.severed = True
             shut_down(sock)
 
-    def _open_socket(self, deadline: float) -> socket.socket:
-        """Open the socket, as PyMySQL's ``connect()`` does without a deadline."""
-        try:
-            sock = open_socket(
-                self.host,
-                self.port,
-                deadline,
-                unix_socket=t.cast("str | None", self.unix_socket),
-                bind_address=self.bind_address,
-            )
-        except OSError as error:
-            reason = error.strerror or str(error)
-            if not reason.startswith("'"):  # which server, and each of its addresses
-                reason = f"{self.host!r}: {reason}"
-            text = f"Can't connect to MySQL server on {reason}"
-            raise err.OperationalError(CR.CR_CONN_HOST_ERROR, text) from error
-        if self.unix_socket:
-            self.host_info, self._secure = "Localhost via UNIX socket", True
-        else:
-            self.host_info = f"socket {self.host}:{self.port}"
-        return sock
-
-    def _is_read_only(self, error: BaseException) -> bool:
-        """Return whether a refusal says that the server takes no changes, as a primary
-        after a failover, rather than this session or another option.
-        """
-        code, text = error.args[0], str(error.args[-1])
-        if code == ER_OPTION_PREVENTS_STATEMENT:
-            return "read-only" in text or "read_only" in text  # the option's name
-        if code == ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION:
-            return not (self.state.changed or self.server_status & IN_TRANS_READONLY)
-        return bool(code == ER_READ_ONLY_MODE)
-
     def _send_reset(self) -> None:
         ahead: list[Command] = []
         if self.in_transaction:
@@ -378,12 +388,6 @@ class Session(LoginConnection):
         if self.state.found_rows or not self._auto_reset:
             again.append(FORGET_FOUND_ROWS)
         self.send_ahead([*ahead, *again])
-
-    def _wrote(self, kind: Kind, text: str) -> bool:
-        """Return whether an answered WRITE or OTHER may have changed data."""
-        if self._result.field_count:  # INSERT … RETURNING, or rows of a WITH
-            return first_word(text) in ("INSERT", "REPLACE", "UPDATE", "DELETE")
-        return kind is WRITE or self._affected_rows > 0
 
     def _note_change(self, sql: str) -> None:
         self.state.changed = True

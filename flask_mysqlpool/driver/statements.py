@@ -86,6 +86,13 @@ def values_are_data(sql: str) -> bool:
     return _KINDS.get(first_word(sql)) in (READ, WRITE)
 
 
+def first_words(sql: str) -> tuple[list[str], list[str]]:
+    """Return the first three words in capitals, or as many as there are: as if a server
+    ran what is in the comments that it may run, and as if it did not.
+    """
+    return _words(sql, _GAP_IF_RUN), _words(sql, _GAP_IF_NOT)
+
+
 def beyond_reset(sql: str, has_database: bool) -> bool:
     """Return whether ``sql``, of kind :data:`OTHER`, may leave something that no
     reset undoes: the statements that MariaDB keeps for ``SHOW PROFILES``, MySQL's
@@ -111,7 +118,7 @@ def ends_block(sql: str) -> bool:
     word = _WORD.match(sql)
     if word is not None and word[1].upper() not in _MAY_END_BLOCK:
         return False
-    return any(_end_block(_words(sql, gap)) for gap in (_GAP_IF_RUN, _GAP_IF_NOT))
+    return any(map(_end_block, first_words(sql)))
 
 
 def _end_block(words: list[str]) -> bool:

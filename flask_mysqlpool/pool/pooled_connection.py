@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import contextmanager
 from os import getpid
 from threading import get_ident
 from threading import Lock
@@ -21,10 +19,11 @@ from ..driver.cursors import ConfiguredCursor
 from ..driver.cursors import GUARDED
 from ..driver.cursors import guarded
 from ..driver.session import Session
-from ..errors import ConnectionBusyError
 from ..errors import StaleConnectionError
-from .attributes import SessionAttributes
+from .blocks import TransactionBlocks
 from .entry import PoolEntry
+from .refusals import busy_error
+from .refusals import stale_error
 from .transaction import Transaction
 
 _P = t.ParamSpec("_P")
@@ -47,7 +46,7 @@ class Lender(t.Protocol):
         """
 
 
-class PooledConnection(SessionAttributes):
+class PooledConnection(TransactionBlocks):
     """A connection out of the pool, for one checkout.
 
     It has the interface of :class:`pymysql.connections.Connection`. It goes back to
@@ -118,9 +117,8 @@ class PooledConnection(SessionAttributes):
 
     @property
     def uncommitted(self) -> bool:
-        """Whether the open transaction has changed data, as far as that is known."""
-        entry = self.entry
-        return entry is not None and bool(entry.session.state.uncommitted)
+        """Whether the open transaction has changed data, or may have."""
+        return self.entry is not None and bool(self.entry.session.uncommitted)
 
     @property
     def returned(self) -> bool:
@@ -142,17 +140,7 @@ class PooledConnection(SessionAttributes):
 
     def stale_error(self) -> StaleConnectionError:
         """Return what is raised where the connection is this holder's no more."""
-        entry = self.entry
-        if entry is not None:
-            return StaleConnectionError(
-                f"this connection was opened in process {entry.session.pid} and cannot"
-                f" be used in process {getpid()}: take one with get_db() after the fork"
-            )
-        return StaleConnectionError(
-            "this connection went back to the pool: take another with get_db(), and"
-            " keep neither it nor a cursor longer than the request or the with block (a"
-            " streamed response wants stream_with_context())"
-        )
+        return stale_error(self.entry)
 
     @t.overload
     def cursor(self, cursor: Callable[[t.Any], _T]) -> _T: ...
@@ -180,7 +168,7 @@ class PooledConnection(SessionAttributes):
 
         :raise pymysql.err.ProgrammingError: within ``transaction()``, which does it.
         """
-        self._check_outside_block("commit()")
+        self.check_outside_block("commit()")
         self.exchange(Session.commit)
 
     def rollback(self) -> None:
@@ -188,7 +176,7 @@ class PooledConnection(SessionAttributes):
 
         :raise pymysql.err.ProgrammingError: within ``transaction()``, which does it.
         """
-        self._check_outside_block("rollback()")
+        self.check_outside_block("rollback()")
         self.exchange(Session.rollback)
 
     def begin(self) -> None:
@@ -196,7 +184,7 @@ class PooledConnection(SessionAttributes):
 
         :raise pymysql.err.ProgrammingError: within ``transaction()``, which did it.
         """
-        self._check_outside_block("begin()")
+        self.check_outside_block("begin()")
         self.exchange(Session.begin)
 
     def close(self) -> None:
@@ -229,7 +217,7 @@ class PooledConnection(SessionAttributes):
 
     def query(self, sql: str | bytes, unbuffered: bool = False) -> int:
         """Send a statement and read its result (used by cursors)."""
-        session = self._begin_exchange()  # from here on as in exchange(): the hot path
+        session = self._begin_exchange(sql)  # from here on as in exchange(): hot path
         try:
             count = session.query(sql, unbuffered)
         except BaseException as error:
@@ -240,7 +228,7 @@ class PooledConnection(SessionAttributes):
         return count
 
     def next_result(self, unbuffered: bool = False) -> int:
-        return self.exchange(Session.next_result, unbuffered)
+        return self.read_on(Session.next_result, unbuffered)
 
     def select_db(self, db: str) -> None:
         self.exchange(Session.select_db, db)
@@ -259,34 +247,6 @@ class PooledConnection(SessionAttributes):
     def kill(self, thread_id: int) -> None:
         self.exchange(Session.kill, thread_id)
 
-    @contextmanager
-    def transaction(self) -> Iterator[PooledConnection]:
-        """Run the block as a transaction: committed at its end, rolled back on any
-        exception. Within another such block it is a savepoint.
-
-        :raise pymysql.err.OperationalError: at the latest at the block's end, where
-            the server has rolled the transaction back (a deadlock, say), even if the
-            block swallowed that error.
-        :raise pymysql.err.ProgrammingError: the connection has uncommitted changes
-            when the outermost block begins, or the block was ended from within, by a
-            statement that commits.
-        """
-        session = self.session
-        transaction = self._transaction
-        if transaction is None:
-            transaction = self._transaction = Transaction(self.exchange)
-        depth = transaction.begin(session)
-        try:
-            yield self
-            if self.entry is None:
-                raise self.stale_error()
-            transaction.end(depth)
-        except BaseException as error:
-            # An error here says no more than the one under way.
-            if self.entry is not None and not transaction.roll_back(depth):
-                self._close_because(session, error)
-            raise
-
     def exchange(
         self,
         call: Callable[t.Concatenate[Session, _P], _R],
@@ -298,7 +258,27 @@ class PooledConnection(SessionAttributes):
         The lock is given back only once the outcome is known: after a second
         interrupt, amid the first, the return finds it taken and closes the connection.
         """
-        session = self._begin_exchange()
+        return self._within(self._begin_exchange(), call, *args, **kwargs)
+
+    def read_on(
+        self,
+        call: Callable[t.Concatenate[Session, _P], _R],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _R:
+        """Call a method that reads what is left of an answer: it sends nothing, and may
+        do so where the block's transaction has ended.
+        """
+        return self._within(self._begin_exchange(None), call, *args, **kwargs)
+
+    def _within(
+        self,
+        session: Session,
+        call: Callable[t.Concatenate[Session, _P], _R],
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _R:
+        """Call a method of the session, with the lock held; release the lock."""
         try:
             result = call(session, *args, **kwargs)
         except BaseException as error:
@@ -308,8 +288,12 @@ class PooledConnection(SessionAttributes):
         self._exchange_lock.release()
         return result
 
-    def _begin_exchange(self) -> Session:
-        """Take the lock for an exchange, or raise."""
+    def _begin_exchange(self, sql: str | bytes | None = "") -> Session:
+        """Take the lock for an exchange, or raise.
+
+        :param sql: the statement that is to be sent; empty for another command,
+            ``None`` where nothing is sent.
+        """
         entry = self.entry
         if entry is None:
             raise self.stale_error()
@@ -324,10 +308,10 @@ class PooledConnection(SessionAttributes):
             or self._lost_by is not None
             or self._transaction is not None
         ):
-            self._check_usable(session)
+            self._check_usable(session, sql)
         return session
 
-    def _check_usable(self, session: Session) -> None:
+    def _check_usable(self, session: Session, sql: str | bytes | None) -> None:
         """Raise if no exchange is allowed, and release the lock then."""
         try:
             if session.unread_by not in (0, get_ident()) and session.in_exchange:
@@ -336,8 +320,8 @@ class PooledConnection(SessionAttributes):
                 raise err.InterfaceError(
                     0, f"the connection was lost: {self._lost_by}"
                 ) from self._lost_by
-            if self._transaction is not None:
-                self._transaction.check(session)
+            if self._transaction is not None and sql is not None:
+                self._transaction.check(session, sql)
                 session.touched = False  # by that check
         except BaseException as error:
             if not isinstance(error, err.Error) or not session.open:
@@ -351,7 +335,7 @@ class PooledConnection(SessionAttributes):
         elif self._transaction is not None and session.touched:
             self._transaction.error = error
 
-    def _close_because(self, session: Session, error: BaseException) -> None:
+    def close_because(self, session: Session, error: BaseException) -> None:
         """End the session; who uses the handle from here on is told why.
 
         Without the lock nothing is done to the session: it may be the next borrower's
@@ -361,17 +345,3 @@ class PooledConnection(SessionAttributes):
         if self._exchange_lock.acquire(False):
             session.abandon()
             self._exchange_lock.release()
-
-    def _check_outside_block(self, what: str) -> None:
-        if self._transaction is not None and self._transaction.depth:
-            raise err.ProgrammingError(
-                f"{what} within a transaction() block, which commits at its end and"
-                " rolls back on an exception"
-            )
-
-
-def busy_error() -> ConnectionBusyError:
-    return ConnectionBusyError(
-        "another thread is using this connection: give each thread a connection of"
-        " its own, with pool.connection()"
-    )

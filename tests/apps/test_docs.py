@@ -108,7 +108,9 @@ def test_factory_of_quickstart_makes_an_app(
     assert list(app.extensions["mysqlpool"]) == ["default"]
 
 
-def test_requests_page_does_what_it_says(bank: flask.Flask) -> None:
+def test_requests_page_does_what_it_says(
+    bank: flask.Flask, caplog: pytest.LogCaptureFixture
+) -> None:
     names = run("docs/requests.rst", {"app": bank})
     client = bank.test_client()
     assert client.get("/accounts/1").json == {"account": ["Ada", 100]}
@@ -119,12 +121,17 @@ def test_requests_page_does_what_it_says(bank: flask.Flask) -> None:
     with bank.app_context():
         names["move"](5)
     assert balances(bank) == (80, 60)
+    with caplog.at_level("INFO", "an_app"):
+        assert client.post("/moves").status_code == 204
+    assert caplog.messages[-1] == "moved 5"
+    assert balances(bank) == (75, 65)
+    assert client.get("/sum").json == {"sum": ["140"]}
     assert client.get("/report").json == {"total": ["140"]}
     assert client.get("/async").json == {"row": [1]}
     assert client.get("/side-by-side").json == {"rows": [[0], [1], [2]]}
     assert client.get("/export").text == "1,Ada\n2,Finn\n"
     names["nightly"](bank)
-    assert balances(bank) == (81, 61)
+    assert balances(bank) == (76, 66)
     assert names["count"](bank) == 2
     assert names["total"](bank.config["MYSQLPOOL_URL"]) == 81 + 61
 

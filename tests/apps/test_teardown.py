@@ -6,6 +6,7 @@ import gc
 import threading
 import typing as t
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pymysql
 import pytest
@@ -177,6 +178,7 @@ def forgetful(
         elif what == "no row":
             db.rollback()
             change(db, 99)
+            execute(db, "DELETE FROM ledger WHERE id = 99")
         return ""
 
     @app.post("/")
@@ -194,7 +196,7 @@ def warnings_of(site: Flask, caplog: pytest.LogCaptureFixture, what: str) -> lis
     return [r.getMessage() for r in caplog.records if r.name.startswith("flask_mysql")]
 
 
-@pytest.mark.parametrize("what", ["read", "commit", "rollback", "fail"])
+@pytest.mark.parametrize("what", ["read", "commit", "rollback", "fail", "no row"])
 def test_nothing_forgotten_is_no_warning(
     forgetful: Flask, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
@@ -218,6 +220,35 @@ def test_forgotten_commit_is_told_once_an_hour_and_endpoint(
     context._warned_until.clear()
     for _ in range(2):
         assert len(warnings_of(forgetful, caplog, "forget")) == 1
+
+
+@pytest.mark.parametrize("sql", ["CALL debit()", "SELECT debits()"])
+def test_change_that_no_answer_tells_of_is_told(
+    forgetful: Flask, ledger: Ledger, caplog: pytest.LogCaptureFixture, sql: str
+) -> None:
+    write = "UPDATE ledger SET v = 5 WHERE id = 1"
+    ledger.ask("SET GLOBAL log_bin_trust_function_creators = 1")
+    ledger.ask(f"CREATE PROCEDURE debit() BEGIN {write}; SELECT 'done'; END")
+    ledger.ask(f"CREATE FUNCTION debits() RETURNS INT BEGIN {write}; RETURN 1; END")
+    with caplog.at_level("WARNING", "flask_mysqlpool"), forgetful.app_context():
+        execute(get_db(), sql)
+    assert "outside a request changed data" in caplog.messages[-1]
+    assert ledger.rows == NOTHING
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_changes_that_a_lost_connection_took_along_need_no_commit(
+    forgetful: Flask, ledger: Ledger, caplog: pytest.LogCaptureFixture, block: bool
+) -> None:
+    with caplog.at_level("WARNING", "flask_mysqlpool"), forgetful.app_context():
+        db = get_db()
+        with pytest.raises(pymysql.MySQLError):
+            with db.transaction() if block else nullcontext():
+                change(db, 1)
+                ledger.kill(db.thread_id())
+                change(db, 2)
+    assert caplog.messages == []
+    assert ledger.rows == NOTHING
 
 
 def test_uncommitted_change_outside_a_request_is_told(

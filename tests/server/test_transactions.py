@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import typing as t
 from collections.abc import Iterator
 
@@ -17,6 +16,7 @@ from flask_mysqlpool import transaction
 
 from ..support.flask_apps import MakeApp
 from ..support.ledger import change
+from ..support.ledger import deadlock
 from ..support.ledger import Ledger
 from ..support.ledger import NOTHING
 from ..support.ledger import swallow
@@ -180,25 +180,6 @@ def test_innermost_of_three_is_undone_alone(ledger: Ledger) -> None:
 
 
 # The server rolls back
-
-
-def deadlock(ledger: Ledger, db: t.Any) -> None:
-    """Let a transaction that has changed account 1 become the victim of a deadlock.
-
-    :raise pymysql.err.OperationalError: that it is.
-    """
-    ledger.ask("CREATE TABLE ballast (id INT PRIMARY KEY) ENGINE=InnoDB")
-    rows = ", ".join(f"({n})" for n in range(100))
-    with contextlib.closing(ledger.connect()) as other:
-        execute(other, f"INSERT INTO ballast VALUES {rows}")  # spared: it changed more
-        change(other, 2)
-        thread = threading.Thread(target=swallow, args=(other, 1, 1))
-        thread.start()
-        try:
-            change(db, 2)
-        finally:
-            ledger.kill(other.thread_id())
-            thread.join()
 
 
 @pytest.mark.usefixtures("context")

@@ -38,6 +38,7 @@ class FakeSession(Session):
         self.calls: list[str] = []
         self._sock: t.Any = object()
         self._takes_many = False
+        self._result: t.Any = None
 
     def __del__(self) -> None:
         """Nothing is open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import typing as t
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -93,3 +94,22 @@ def swallow(db: t.Any, account: int, times: int) -> list[pymysql.Error]:
         except pymysql.Error as error:
             errors.append(error)
     return errors
+
+
+def deadlock(ledger: Ledger, db: t.Any) -> None:
+    """Let a transaction that has changed account 1 become the victim of a deadlock.
+
+    :raise pymysql.err.OperationalError: that it is.
+    """
+    ledger.ask("CREATE TABLE ballast (id INT PRIMARY KEY) ENGINE=InnoDB")
+    rows = ", ".join(f"({n})" for n in range(100))
+    with contextlib.closing(ledger.connect()) as other:
+        execute(other, f"INSERT INTO ballast VALUES {rows}")  # spared: it changed more
+        change(other, 2)
+        thread = threading.Thread(target=swallow, args=(other, 1, 1))
+        thread.start()
+        try:
+            change(db, 2)
+        finally:
+            ledger.kill(other.thread_id())
+            thread.join()

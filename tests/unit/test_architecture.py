@@ -45,9 +45,6 @@ PRIVATE_OF_OTHERS: dict[str, dict[str, str]] = {
         "_get_current_object": "Werkzeug documents it: what is behind a proxy",
         "_getframe": "sys documents it",
     },
-    "driver/cursors.py": {
-        "_finish_unbuffered_query": "PyMySQL's result: there is no other way to end it",
-    },
     "driver/results.py": {
         "_data": "PyMySQL's packet: its bytes, read in fewer steps",
         "_next_seq_id": "PyMySQL's connection: tells the first packet of an answer",

@@ -24,6 +24,7 @@ from flask_mysqlpool import get_db
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PooledConnection
 from flask_mysqlpool import transaction
+from flask_mysqlpool import transactional
 
 
 def rows_as_tuples() -> list[int]:
@@ -57,6 +58,22 @@ def blocks(pool: Pool) -> int:
         return other.affected_rows() + other.thread_id()
 
 
+@transaction()
+async def pay(amount: int) -> str:
+    get_db().on_commit(lambda: print(amount))
+    return "paid"
+
+
+@transactional(tries=5, isolation_level="SERIALIZABLE", read_only=False)
+def move(amount: int) -> float:
+    return amount / 2
+
+
+async def decorated(db: PooledConnection) -> str:
+    halves: float = move(5) + db.transactional()(move)(amount=5)
+    return await pay(5) + str(halves)
+
+
 def passed_on(db: PooledConnection) -> bool:
     db.ping()
     return db.open and not db.returned
@@ -69,6 +86,8 @@ reveal_type(get_db())
 WRONG = """\
 from flask_mysqlpool import get_db
 from flask_mysqlpool import Pool
+from flask_mysqlpool import transaction
+from flask_mysqlpool import transactional
 
 def view(pool: Pool) -> None:
     get_db().comit()
@@ -78,6 +97,14 @@ def view(pool: Pool) -> None:
     pool.connection(timeout="5")
     with pool.connection() as lent:
         lent.comit()
+
+@transaction()
+def move(amount: int) -> float:
+    return amount / 2
+
+move("5")
+transaction(isolation_level="SNAPSHOT")
+transactional()(move)(5).upper()
 """
 
 
@@ -126,9 +153,12 @@ def test_wrong_use_is_an_error(folder: Path) -> None:
         if " error: " in line
     }
     assert errors == {
-        5: "attr-defined",
         7: "attr-defined",
-        8: "attr-defined",
-        9: "arg-type",
-        11: "attr-defined",
+        9: "attr-defined",
+        10: "attr-defined",
+        11: "arg-type",
+        13: "attr-defined",
+        19: "arg-type",
+        20: "arg-type",
+        21: "attr-defined",
     }, "\n".join(said)

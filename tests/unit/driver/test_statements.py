@@ -13,6 +13,7 @@ import pytest
 
 from flask_mysqlpool.driver import lexemes
 from flask_mysqlpool.driver import statements
+from flask_mysqlpool.driver import unseen
 from flask_mysqlpool.driver.lexemes import parameters_are_values
 from flask_mysqlpool.driver.lexemes import without_values
 from flask_mysqlpool.driver.statements import beyond_reset
@@ -25,6 +26,8 @@ from flask_mysqlpool.driver.statements import OTHER
 from flask_mysqlpool.driver.statements import READ
 from flask_mysqlpool.driver.statements import TRANSACTION
 from flask_mysqlpool.driver.statements import WRITE
+from flask_mysqlpool.driver.unseen import calls_stored_function
+from flask_mysqlpool.driver.unseen import runs_unseen
 
 from ...support.step_counting import counted_text
 from ...support.step_counting import CountedPattern
@@ -206,6 +209,8 @@ SCANS: dict[str, Callable[[str], object]] = {
     "counts_found_rows": counts_found_rows,
     "beyond_reset": lambda sql: beyond_reset(sql, has_database=False),
     "parameters_are_values": parameters_are_values,
+    "runs_unseen": runs_unseen,
+    "calls_stored_function": lambda sql: calls_stored_function(f"SELECT {sql}"),
     "without_values": lambda sql: without_values(sql, True),
     "without_values, no backslashes": lambda sql: without_values(sql, False),
 }
@@ -239,7 +244,7 @@ def repetitions() -> Iterator[Repetition]:
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
     """Have the module's regular expressions count into what is returned."""
     steps = Steps()
-    for module in (statements, lexemes):
+    for module in (statements, lexemes, unseen):
         for name, value in list(vars(module).items()):
             if isinstance(value, re.Pattern):
                 monkeypatch.setattr(module, name, CountedPattern(value, steps))

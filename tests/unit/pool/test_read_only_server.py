@@ -60,7 +60,7 @@ def refuse(
 ) -> None:
     """Refuse a write. At its return the session is reset, as after any error."""
     session.server_status, session.state.changed = status, changed
-    session.state.read_only |= session._is_read_only(err.OperationalError(*refusal))
+    session.state.note_error(err.OperationalError(*refusal), session.server_status)
     session.server_status, session.state.changed = 0, False
     session.pending_replies = 1
 

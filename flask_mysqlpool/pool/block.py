@@ -1,0 +1,131 @@
+"""A ``with`` block that decorates functions of every kind."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing as t
+from collections.abc import AsyncIterator
+from collections.abc import Callable
+from collections.abc import Generator
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+_T = t.TypeVar("_T")
+_P = t.ParamSpec("_P")
+_R = t.TypeVar("_R")
+
+
+class Block(t.Generic[_T]):
+    """A block that is entered once, with ``with``; or a decorator, which opens one for
+    each call of the function and ends it with the function's body.
+
+    Coroutine functions, generator functions and asynchronous generator functions are
+    decorated too. The block of a generator is open from its first step to its end.
+
+    :param open_block: returns what is entered.
+    """
+
+    def __init__(self, open_block: Callable[[], AbstractContextManager[_T]]) -> None:
+        self._open_block = open_block
+        self._entered: AbstractContextManager[_T] | None = None
+
+    def __enter__(self) -> _T:
+        if self._entered is not None:
+            raise RuntimeError("a transaction() block is entered once: make another")
+        self._entered = self._open_block()
+        return self._entered.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        entered = t.cast("AbstractContextManager[_T]", self._entered)
+        return entered.__exit__(kind, error, traceback)
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Decorate a function.
+
+        :raise TypeError: it is none, such as a class.
+        """
+        kind = kind_of_function(function)
+        if kind == "coroutine":
+            wrapper = self._around_coroutine(function)
+        elif kind == "generator":
+            wrapper = self._around_generator(function)
+        elif kind:
+            wrapper = self._around_async_generator(function)
+        else:
+            wrapper = self._around_call(function)
+        functools.update_wrapper(wrapper, function)
+        return t.cast("Callable[_P, _R]", wrapper)
+
+    def _around_call(self, function: Callable[..., t.Any]) -> Callable[..., t.Any]:
+        def call(*args: t.Any, **kwargs: t.Any) -> t.Any:
+            with self._open_block():
+                return checked_result(function, function(*args, **kwargs))
+
+        return call
+
+    def _around_coroutine(self, function: Callable[..., t.Any]) -> Callable[..., t.Any]:
+        async def coroutine(*args: t.Any, **kwargs: t.Any) -> t.Any:
+            with self._open_block():
+                return await function(*args, **kwargs)
+
+        return coroutine
+
+    def _around_generator(self, function: Callable[..., t.Any]) -> Callable[..., t.Any]:
+        def generator(*args: t.Any, **kwargs: t.Any) -> Generator[t.Any, t.Any, t.Any]:
+            with self._open_block():
+                return (yield from function(*args, **kwargs))
+
+        return generator
+
+    def _around_async_generator(
+        self, function: Callable[..., t.Any]
+    ) -> Callable[..., t.Any]:
+        async def generator(*args: t.Any, **kwargs: t.Any) -> AsyncIterator[t.Any]:
+            with self._open_block():
+                inner = function(*args, **kwargs)
+                try:
+                    async for value in inner:
+                        yield value
+                finally:
+                    await inner.aclose()
+
+        return generator
+
+
+def kind_of_function(function: object) -> str:
+    """Return ``"coroutine"``, ``"generator"`` or ``"asynchronous generator"`` where a
+    call of ``function`` returns one before its body runs; else nothing.
+
+    :raise TypeError: it is no function.
+    """
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(f"a function is wanted here, not {function!r}")
+    body: t.Any = function
+    if not (inspect.isroutine(function) or isinstance(function, functools.partial)):
+        body = type(function).__call__  # that of an object
+    if inspect.iscoroutinefunction(body):
+        return "coroutine"
+    if inspect.isasyncgenfunction(body):
+        return "asynchronous generator"
+    return "generator" if inspect.isgeneratorfunction(body) else ""
+
+
+def checked_result(function: object, result: _T) -> _T:
+    """Return the result of a function that is not known to be asynchronous.
+
+    :raise TypeError: it is to be awaited, as a coroutine, whose body has not run yet.
+    """
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise TypeError(
+            f"{function!r} returned a {type(result).__name__}, which would run after"
+            " the transaction: decorate the coroutine function itself"
+        )
+    return result

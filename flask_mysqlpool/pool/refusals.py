@@ -1,0 +1,34 @@
+"""What is raised where a connection cannot be used."""
+
+from __future__ import annotations
+
+from os import getpid
+
+from ..errors import ConnectionBusyError
+from ..errors import StaleConnectionError
+from .entry import PoolEntry
+
+
+def stale_error(entry: PoolEntry | None) -> StaleConnectionError:
+    """Return what is raised where the connection is this holder's no more.
+
+    :param entry: of the handle; ``None`` from the return on.
+    """
+    if entry is not None:
+        return StaleConnectionError(
+            f"this connection was opened in process {entry.session.pid} and cannot be"
+            f" used in process {getpid()}: take one with get_db() after the fork"
+        )
+    return StaleConnectionError(
+        "this connection went back to the pool: take another with get_db(), and keep"
+        " neither it nor a cursor longer than the request or the with block (a streamed"
+        " response wants stream_with_context())"
+    )
+
+
+def busy_error() -> ConnectionBusyError:
+    """Return what is raised where another thread is in an exchange."""
+    return ConnectionBusyError(
+        "another thread is using this connection: give each thread a connection of its"
+        " own, with pool.connection()"
+    )
