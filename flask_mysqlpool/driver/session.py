@@ -270,7 +270,7 @@ class Session(LoginConnection):
         """Return whether ``sql`` may run statements that its answer does not tell of,
         such as those of a procedure.
         """
-        text = sql if isinstance(sql, str) else sql.decode("latin-1")
+        text = sql if isinstance(sql, str) else str(sql, "latin-1")
         if self._takes_many and ";" in text.rstrip("; \n\r\t"):
             return True
         return runs_unseen(text)

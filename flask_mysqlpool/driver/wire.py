@@ -21,6 +21,7 @@ from pymysql.constants import CR
 from pymysql.protocol import MysqlPacket
 
 from ..errors import PoolError
+from .arrivals import Reader
 from .malformed import parsing
 from .malformed import raised_by_parsing
 from .packets import GONE
@@ -116,6 +117,7 @@ class WireConnection(PacketConnection):
         Without a deadline this waits no longer than :data:`SEND_TIMEOUT`, and in most
         cases not at all: a server that takes nothing any more loses its client.
         """
+        self._check_nothing_unread()
         commands = list(commands)
         packets = (
             struct.pack("<iB", len(data) + 1, command) + data
@@ -240,6 +242,7 @@ class WireConnection(PacketConnection):
             super().connect(sock)
         self._after_login = True
         sock = t.cast(socket.socket, self._sock)  # under TLS it is another one
+        self._rfile = Reader(sock)  # what came after the login was not asked for
         self.quiet = listener(sock)
         self.take, self.put = taker(sock), putter(sock)
 
@@ -258,6 +261,13 @@ class WireConnection(PacketConnection):
             self.client_flag |= CLIENT_SESSION_TRACK
         super()._request_authentication()  # type: ignore[misc]  # not in the stubs
 
+    def _check_nothing_unread(self) -> None:
+        """Check that the last answer was all that came: else the rest would be taken
+        for the answer to the next command.
+        """
+        if self._rfile.has_unread():
+            raise self.lost("the server said more than it was asked")
+
     def _execute_command(self, command: int, sql: str | bytes) -> None:
         """Send a command, as PyMySQL does but in fewer steps, and without its warning
         of unread rows: as an error it would end the connection.
@@ -269,6 +279,7 @@ class WireConnection(PacketConnection):
             while self._result.has_next:
                 self.next_result()
             self._result, self.touched = None, False
+        self._check_nothing_unread()
         if isinstance(sql, str):
             sql = sql.encode(self.encoding)
         size = len(sql) + 1

@@ -11,6 +11,13 @@ from flask_mysqlpool.driver.session import Session
 from .pools import settings_for
 
 
+class Given(io.BytesIO):
+    """A reader of what is given, as :class:`flask_mysqlpool.driver.arrivals.Reader`."""
+
+    def has_unread(self) -> bool:
+        return False
+
+
 def fed(data: bytes) -> t.Any:
     """A connection that reads ``data`` and nothing else."""
     url = "mysql://user:secret@127.0.0.1/t"
@@ -21,7 +28,7 @@ def fed(data: bytes) -> t.Any:
     )
     connection._sock, other = socket.socketpair()
     other.close()
-    connection._rfile = io.BytesIO(data)
+    connection._rfile = Given(data)
     connection._current_timeout = connection._read_timeout
     connection._next_seq_id = 1
     return connection

@@ -8,6 +8,7 @@ import typing as t
 import pytest
 
 from flask_mysqlpool import Pool
+from flask_mysqlpool.driver.arrivals import Reader
 from flask_mysqlpool.driver.socket_probe import taker
 from flask_mysqlpool.driver.sockets import open_socket
 
@@ -76,8 +77,9 @@ class FrailSocket:
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self._sock, name)
 
-    def makefile(self, mode: t.Literal["rb"]) -> FrailReader:
-        return FrailReader(self._sock.makefile(mode), self._plan)
+    def makefile(self, mode: t.Literal["rb"], buffering: int = -1) -> t.Any:
+        file = self._sock.makefile(mode, buffering=buffering)
+        return FrailReader(file, self._plan) if buffering else file
 
     def send(self, data: bytes, flags: int) -> t.Any:
         half = data[: len(data) // 2]
@@ -95,7 +97,12 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
     def open_frail(*args: t.Any, **keywords: t.Any) -> FrailSocket:
         return FrailSocket(open_socket(*args, **keywords), plan)
 
-    monkeypatch.setattr("flask_mysqlpool.driver.session.open_socket", open_frail)
+    monkeypatch.setattr("flask_mysqlpool.driver.login.open_socket", open_frail)
+
+    def frail_reader(sock: t.Any) -> FrailReader:
+        return FrailReader(Reader(sock), plan)
+
+    monkeypatch.setattr("flask_mysqlpool.driver.wire.Reader", frail_reader)
 
     def frail_taker(sock: t.Any) -> t.Callable[[], bytes]:
         take = taker(sock)

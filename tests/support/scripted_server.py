@@ -253,7 +253,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
     server = ScriptedServer()
     name = "flask_mysqlpool.driver"
     clock = types.SimpleNamespace(monotonic=server.clock)
-    monkeypatch.setattr(f"{name}.session.open_socket", server.open_socket)
+    monkeypatch.setattr(f"{name}.login.open_socket", server.open_socket)
     for module in ("driver.packets", "driver.wire", "driver.connector"):
         monkeypatch.setattr(f"flask_mysqlpool.{module}.time", clock)
     for module in ("pool", "checkout", "maintenance"):

@@ -98,10 +98,11 @@ class Session:
         with contextlib.suppress(OSError):
             while data := self.server.recv(65536):
                 self._passing.wait()
-                if self._left is not None:
-                    data, self._left = data[: self._left], self._left - len(data)
+                left = self._left  # cut_after() counts from the next answer on
+                if left is not None:
+                    data, self._left = data[:left], left - len(data)
                 self.client.sendall(data)
-                if self._left is not None and self._left <= 0:
+                if left is not None and left - len(data) <= 0:
                     break
         with contextlib.suppress(OSError):
             self.client.shutdown(socket.SHUT_RDWR)

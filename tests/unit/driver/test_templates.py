@@ -415,7 +415,7 @@ def test_text_that_was_not_sent_is_not_kept() -> None:
             if once:
                 db.query("SELECT 1")
             else:
-                Session.start_reset(session, "auto")
+                Session.needs_reset(session, "auto")
             kept.append(session.rendered)
     assert kept == [("SELECT 'x'", "SELECT %s", READ), None] * 2
     pool.close()

@@ -4,6 +4,7 @@ at most, and the pool nothing.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 import types
@@ -26,6 +27,7 @@ from ...support.scripted_server import AT_ONCE
 from ...support.scripted_server import column
 from ...support.scripted_server import eof
 from ...support.scripted_server import greeting
+from ...support.scripted_server import IN_TRANS
 from ...support.scripted_server import ok
 from ...support.scripted_server import result
 from ...support.scripted_server import scripted_pool
@@ -367,3 +369,23 @@ def test_error_of_an_argument_stays_what_it_is(script: ScriptedServer) -> None:
         with pytest.raises(TypeError):
             db.kill("1")  # type: ignore[arg-type]
     pool.close()
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "INSERT"])
+def test_answer_nobody_asked_for_is_nobodys(
+    script: ScriptedServer, statement: str
+) -> None:
+    """It lies behind another answer in the buffer, where the socket shows nothing."""
+    extra = result((b"of the one before",))
+    good = {"SELECT 1": result((b"1",)), "INSERT": ok(status=IN_TRANS)}
+    pool = make_pool(max_size=1, timeout=0)
+    with pool.connection() as db, db.cursor() as cursor:
+        script.answer_at(statement, [good[statement] + extra])
+        cursor.execute(statement)
+    for _ in range(2):
+        with contextlib.suppress(pymysql.err.OperationalError):
+            with pool.connection() as db, db.cursor() as cursor:
+                cursor.execute("SELECT 2")
+                assert cursor.fetchall() == (("1", None), ("2", "x" * 300))
+    pool.close()
+    assert not script.open

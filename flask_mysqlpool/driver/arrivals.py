@@ -1,0 +1,46 @@
+"""What has arrived from a server: read like a file, or looked at without waiting."""
+
+from __future__ import annotations
+
+import io
+import socket
+import typing as t
+
+
+class _Arrivals(io.RawIOBase):
+    """A socket to read from, which can be told that nothing more comes just now."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        # The socket's own raw file counts as a user: until that is closed, a close of
+        # the socket leaves the descriptor, which another thread may be reading.
+        self._file = sock.makefile("rb", buffering=0)
+        self._receive = sock.recv_into
+        self.paused = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> int | None:
+        return None if self.paused else self._receive(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class Reader(io.BufferedReader):
+    """A buffered reader for PyMySQL that tells whether its buffer holds something."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._arrivals = _Arrivals(sock)
+        super().__init__(self._arrivals)
+
+    def has_unread(self) -> bool:
+        """Return whether the buffer holds what nobody has read, without a look at the
+        socket.
+        """
+        self._arrivals.paused = True
+        try:
+            return bool(self.peek(1))
+        finally:
+            self._arrivals.paused = False
