@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
-import time
 import typing as t
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -27,7 +25,6 @@ from .pool.retrying import Retrying
 from .pool.transaction import characteristics_of
 from .pool.transaction import IsolationLevel
 from .stats.holders import capture_stack
-from .stats.readings import MAX_ENDPOINTS
 from .stats.text import printable
 
 logger = logging.getLogger(__name__)
@@ -39,7 +36,6 @@ METHODS = frozenset(
 )
 OTHER_METHOD = "other"  # a client may invent any number of them
 FRAMES_NOTED = 8  # of the stack of a checkout, up to Flask's own
-WARNING_PAUSE = 3600.0  # seconds between two warnings of the same
 _ON_G = "_mysqlpool"
 # Who calls it is the same in each request. An instrumentation may have replaced it.
 _DISPATCH = getattr(Flask.dispatch_request, "__code__", None)
@@ -48,8 +44,6 @@ _STREAM_BROKEN_OFF = (
     "%s: its streamed response is broken off, without a connection from %r: take one in"
     " the view, where the answer can still be a 503, with pool.connection()"
 )
-
-_warned_until: dict[tuple[str, str, str], float] = {}  # by app, bind and holder
 
 
 class _Lent:
@@ -187,37 +181,17 @@ def return_all(*passed: t.Any) -> None:
     if lent is None:
         return
     lent.ended = True
-    failed = any(isinstance(each, BaseException) for each in passed)
+    exc_info = [each for each in passed if isinstance(each, BaseException)]
     interrupt: BaseException | None = None
     while lent.by_bind:
-        bind, db = lent.by_bind.popitem()
+        _, db = lent.by_bind.popitem()
         try:
-            if db.uncommitted and not db.returned and not failed:
-                with suppress(Exception):  # of a handler of the log
-                    _warn_of_lost_changes(bind, db.holder)
-            db.close()
+            db.__exit__(*exc_info)
         except BaseException as error:
             db.drop()
             interrupt = interrupt or error
     if interrupt is not None:
         raise interrupt
-
-
-def _warn_of_lost_changes(bind: str, holder: str) -> None:
-    """Warn that changes are rolled back, once per holder and hour."""
-    key, now = (app_ctx.app.name, bind, holder), time.monotonic()
-    if key not in _warned_until and len(_warned_until) >= MAX_ENDPOINTS:
-        return
-    if now < _warned_until.get(key, 0.0):
-        return
-    _warned_until[key] = now + WARNING_PAUSE
-    logger.warning(
-        "%s changed data in %r and did not commit: the changes were rolled back (CALL"
-        " and stored functions count as changes); call get_db().commit() or write `with"
-        " transaction():`, or rollback() if that was meant",
-        printable(holder),
-        bind,
-    )
 
 
 def _note_refusal(bind: str) -> None:

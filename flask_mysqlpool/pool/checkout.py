@@ -11,11 +11,10 @@ import logging
 import random
 import typing as t
 from collections.abc import Callable
+from os import getpid
 from time import monotonic
 
 from pymysql import err
-from pymysql.constants import CR
-from pymysql.constants import ER
 
 from ..config.settings import Settings
 from ..driver.login import misconfigured
@@ -33,6 +32,9 @@ from .entry import ExpiryPolicy
 from .entry import PoolEntry
 from .idle import Closing
 from .leaks import who
+from .lost_changes import LostChanges
+from .no_connection import no_connection
+from .no_connection import no_room
 from .pooled_connection import PooledConnection
 from .slots import Slots
 from .waiter import Request
@@ -44,9 +46,6 @@ logger = logging.getLogger(__name__)
 QUIT_TIMEOUT = 1.0  # seconds that closing a connection in order may take
 MIN_ATTEMPT = 1.0  # seconds to connect: less tells nothing of a server that is late
 FULL_SERVER_PAUSE = 0.05  # seconds between tries at a server with too many connections
-
-# "Too many connections", of the server, of the user, of the user's resources.
-_SERVER_FULL = (ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED)
 
 Grant = PooledConnection | Reservation | Waiter
 
@@ -82,6 +81,7 @@ class Checkout:
         self._settings = settings
         self._before_open = before_open
         self._reset = settings.reset
+        self._lost_changes = LostChanges(slots.name)
 
     def acquire(self, grant: Grant, timeout: float) -> PooledConnection:
         """Make of what :meth:`.Slots.take` granted a connection that can be lent.
@@ -135,7 +135,13 @@ class Checkout:
         elif isinstance(grant, Reservation):
             self._slots.release(grant, now)
 
-    def take_back(self, entry: PoolEntry, checkout_id: int, at_rest: bool) -> None:
+    def take_back(
+        self,
+        entry: PoolEntry,
+        checkout_id: int,
+        at_rest: bool,
+        exc_info: tuple[object, ...] = (),
+    ) -> None:
         """Take a connection back from its handle: see :class:`.Lender`."""
         slots = self._slots
         if slots.in_this_thread():  # a finalizer returns it, run under the lock
@@ -146,10 +152,12 @@ class Checkout:
             if at_rest:
                 if not entry.session.needs_reset(self._reset):
                     reason = ""
-                elif slots.shrunk or monotonic() >= entry.review_at:
-                    reason = self._retire_or_reset(entry)
-                elif entry.session.start_reset(self._reset):
-                    reason = ""
+                else:
+                    self._warn_of_lost_changes(entry, exc_info)
+                    if slots.shrunk or monotonic() >= entry.review_at:
+                        reason = self._retire_or_reset(entry)
+                    elif entry.session.start_reset(self._reset):
+                        reason = ""
         except (err.Error, OSError):
             pass  # the connection is gone: a reset could not be sent
         except Exception as error:
@@ -166,6 +174,14 @@ class Checkout:
             else:  # whose exchange is under way closes it
                 entry.session.sever()
             slots.on_need()
+
+    def _warn_of_lost_changes(
+        self, entry: PoolEntry, exc_info: tuple[object, ...]
+    ) -> None:
+        session = entry.session
+        if session.uncommitted and not any(exc_info) and session.pid == getpid():
+            with contextlib.suppress(Exception):  # of a handler of the log
+                self._lost_changes.warn(entry)
 
     def dropped(self, checkout_id: int) -> None:
         self._slots.dropped(checkout_id)
@@ -333,42 +349,7 @@ class Checkout:
         return error if silent else None
 
     def _timed_out(self, cause: Exception | None, limit: float) -> PoolTimeout:
-        code: object = CR.CR_UNKNOWN_ERROR
-        if cause is None:
-            what = f"no connection within {limit:g} s" if limit else "none is free"
-        elif refused_by_server(cause):
-            code = cause.args[0]
-            what = f"no connection within {limit:g} s: the server is full:"
-            what += f" {printable(cause)}"
-        elif shortage := local_shortage(cause):
-            what = f"no connection within {limit:g} s: {shortage}: {printable(cause)}"
-        else:
-            code = CR.CR_CONN_HOST_ERROR
-            what = f"the server cannot be reached: {printable(cause)}"
-        now = monotonic()
-        reading = self._slots.snapshot(now, by_endpoint=False)
-        oldest = ""
-        for entry in self._slots.lent_entries()[:1]:
-            oldest = (
-                f", the oldest held for {now - entry.lent_at:.1f} s by {who(entry)}"
-            )
-        error = PoolTimeout(
-            code,
-            f"pool {self._slots.name!r}: {what} (size {reading.size} of"
-            f" {reading.max_size}, in use {reading.in_use}, idle {reading.idle},"
-            f" waiting {reading.waiting}{oldest})",
-            retry_after=self._settings.timeout,
-        )
-        error.__cause__ = cause
-        return error
-
-
-def no_room(error: BaseException) -> bool:
-    """Return whether there is no room for one more connection just now, at the server
-    or here.
-    """
-    full = refused_by_server(error) and error.args[0] in _SERVER_FULL
-    return full or bool(local_shortage(error))
+        return no_connection(self._slots, cause, limit, self._settings.timeout)
 
 
 def _entry_of(handle: PooledConnection) -> PoolEntry:

@@ -34,10 +34,17 @@ _T = t.TypeVar("_T")
 class Lender(t.Protocol):
     """Who takes a connection back."""
 
-    def take_back(self, entry: PoolEntry, checkout_id: int, at_rest: bool) -> None:
+    def take_back(
+        self,
+        entry: PoolEntry,
+        checkout_id: int,
+        at_rest: bool,
+        exc_info: tuple[object, ...] = (),
+    ) -> None:
         """Take a connection back.
 
         :param at_rest: no exchange is under way.
+        :param exc_info: of the exception that ended the block, if one did.
         """
 
     def dropped(self, checkout_id: int) -> None:
@@ -91,7 +98,7 @@ class PooledConnection(TransactionBlocks):
             self.entry = None
             if self._lost_by is not None and at_rest:
                 entry.session.abandon()
-            self._lender.take_back(entry, self.checkout_id, at_rest)
+            self._lender.take_back(entry, self.checkout_id, at_rest, exc_info)
             self.checkout_id = 0
         except BaseException:  # an interrupt
             self.drop()

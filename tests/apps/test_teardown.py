@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import typing as t
@@ -14,7 +15,6 @@ from flask import Flask
 from flask.ctx import AppContext
 from pymysql.cursors import SSCursor
 
-from flask_mysqlpool import context
 from flask_mysqlpool import get_db
 from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
@@ -162,7 +162,6 @@ def forgetful(
 ) -> Flask:
     """An app whose views end with changes of different kinds."""
     app = make_app()
-    monkeypatch.setattr("flask_mysqlpool.context._warned_until", {})
 
     @app.get("/<what>")
     def view(what: str) -> str:
@@ -179,6 +178,19 @@ def forgetful(
             db.rollback()
             change(db, 99)
             execute(db, "DELETE FROM ledger WHERE id = 99")
+        elif what == "close":
+            db.close()
+        return ""
+
+    @app.get("/blocks/<kind>")
+    def block(kind: str) -> str:
+        taken = pool_of(app).connection() if kind.startswith("pool") else get_db()
+        with contextlib.suppress(ZeroDivisionError), taken as db:
+            change(db, 1)
+            if kind.endswith("commits"):
+                db.commit()
+            elif kind.endswith("fails"):
+                raise ZeroDivisionError
         return ""
 
     @app.post("/")
@@ -194,6 +206,30 @@ def warnings_of(site: Flask, caplog: pytest.LogCaptureFixture, what: str) -> lis
     with caplog.at_level("WARNING", "flask_mysqlpool"):
         site.test_client().get(f"/{what}")
     return [r.getMessage() for r in caplog.records if r.name.startswith("flask_mysql")]
+
+
+def told_until(site: Flask) -> dict[str, float]:
+    told: dict[str, float] = pool_of(site)._checkout._lost_changes._told_until
+    return told
+
+
+@pytest.mark.parametrize("what", ["close", "blocks/get_db", "blocks/pool"])
+def test_commit_forgotten_in_another_way_is_told(
+    forgetful: Flask, ledger: Ledger, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    """As tutorials have it: the connection goes back before the request ends."""
+    (text,) = warnings_of(forgetful, caplog, what)
+    view = "block" if what.startswith("blocks") else "view"
+    assert text.startswith(f"GET {view} changed data in 'default' and did not commit")
+    assert ledger.rows == NOTHING
+
+
+@pytest.mark.parametrize("kind", ["get_db", "pool"])
+@pytest.mark.parametrize("end", ["commits", "fails"])
+def test_block_that_commits_or_fails_is_not_told(
+    forgetful: Flask, caplog: pytest.LogCaptureFixture, kind: str, end: str
+) -> None:
+    assert warnings_of(forgetful, caplog, f"blocks/{kind} {end}") == []
 
 
 @pytest.mark.parametrize("what", ["read", "commit", "rollback", "fail", "no row"])
@@ -216,8 +252,8 @@ def test_forgotten_commit_is_told_once_an_hour_and_endpoint(
         forgetful.test_client().post("/")
     assert caplog.messages[-1].startswith("POST other changed data")
     assert ledger.rows == NOTHING
-    monkeypatch.setattr("flask_mysqlpool.context.WARNING_PAUSE", 0)
-    context._warned_until.clear()
+    monkeypatch.setattr("flask_mysqlpool.pool.lost_changes.WARNING_PAUSE", 0)
+    told_until(forgetful).clear()
     for _ in range(2):
         assert len(warnings_of(forgetful, caplog, "forget")) == 1
 
@@ -262,11 +298,9 @@ def test_uncommitted_change_outside_a_request_is_told(
 def test_names_beyond_the_first_are_not_remembered(
     forgetful: Flask, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = (forgetful.name, "default", "GET view")
-    others = {(forgetful.name, "default", str(n)): 0.0 for n in range(300)}
-    context._warned_until.update(others)
+    told_until(forgetful).update({str(n): 0.0 for n in range(300)})
     assert warnings_of(forgetful, caplog, "forget") == []
-    context._warned_until[known] = 0.0  # an hour ago
+    told_until(forgetful)["GET view"] = 0.0  # an hour ago
     assert len(warnings_of(forgetful, caplog, "forget")) == 1
 
 
