@@ -229,12 +229,13 @@ class Session(LoginConnection):
             self.rendered = None
             if rendered[0] is sql:
                 _, text, kind = rendered
-        # One longer by a character is known to be cut.
-        self.last_statement = text if len(text) <= MAX_READ else text[: MAX_READ + 1]
+        shown = text
         if kind is None:
             # executemany() passes bytes; each byte stands for itself in latin-1.
             text = sql if isinstance(sql, str) else str(sql, "latin-1")
             kind = OTHER if self._takes_many and ";" in text else kind_of(text)
+        # One longer by a character is known to be cut.
+        self.last_statement = shown if len(shown) <= MAX_READ else shown[: MAX_READ + 1]
         state = self.state
         state.writes_unseen = False
         if kind is OTHER:

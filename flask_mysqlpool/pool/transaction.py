@@ -165,6 +165,7 @@ class Transaction:
 
     def _ask(self, session: Session, sql: str | bytes) -> None:
         """Find out whether the transaction still exists, with what that takes."""
+        unseen = bool(sql) and session.runs_unseen(sql)  # first, for it may be no text
         if session.in_exchange:
             session.finish_answer()  # its flags may show the end
         self._look_for_end(session)
@@ -172,7 +173,6 @@ class Transaction:
             session.ping()  # its OK packet has the status flags
             self._look_for_end(session)
         if self.aborted_by is None and sql:
-            unseen = session.runs_unseen(sql)
             if self._guarded and (unseen or not _only_reads(sql)):
                 self._use_savepoint(session, RELEASE_GUARD)
             if unseen and self.aborted_by is None:

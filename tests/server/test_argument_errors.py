@@ -174,3 +174,15 @@ def test_warnings_as_errors_do_not_end_a_connection(
             assert cursor.fetchall() == [(5,), (6,)]
     assert ledger.rows == {1: 1, 2: 0}
     assert pool.stats().closed == {}
+
+
+def test_wrong_statement_is_not_the_last_one(pool: Pool) -> None:
+    """What shows the holders reads it as text."""
+    with pool.connection() as db:
+        db.query("SELECT 1")
+        for wrong in WRONG:
+            if not isinstance(wrong, str):
+                with pytest.raises(TypeError):
+                    db.query(wrong)
+                (holder,) = pool.holders()
+                assert holder.statement == "SELECT ?"
