@@ -11,6 +11,7 @@ from pymysql import err
 from pymysql.cursors import Cursor
 from pymysql.cursors import SSCursor
 
+from ..errors import ConnectionBusyError
 from .templates import are_plain
 from .templates import kind_of_template
 from .templates import ManyRows
@@ -59,6 +60,12 @@ class GuardedSSCursor(GuardedCursor):
 
         if self.connection is None:
             raise err.ProgrammingError("cursor closed")
+        if self._result is not None and self._result.cut_short:
+            raise ConnectionBusyError(
+                "the rows left in this cursor are gone: another statement was sent on"
+                " its connection; read them first, or check out a second connection"
+                " with pool.connection()"
+            )
         return self.connection.read_on(read)
 
     def close(self) -> None:

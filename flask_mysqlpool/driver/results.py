@@ -40,6 +40,8 @@ class TrackedResult(MySQLResult):
     has_next: t.Any
     message: t.Any
     converter_failed = False  # one that is the caller's
+    cut_short = False  # rows of an unbuffered result were read for nobody
+    cut_short = False  # rows of an unbuffered result were read for nobody
 
     def _check_packet_is_eof(self, packet: t.Any) -> bool:
         # MySQL client/server protocol, EOF_Packet
@@ -134,7 +136,7 @@ class TrackedResult(MySQLResult):
 
     def _finish_unbuffered_query(self) -> None:
         if self.unbuffered_active:
-            self.connection.touched = True
+            self.connection.touched = self.cut_short = True
             super()._finish_unbuffered_query()  # type: ignore[misc]  # not in the stubs
 
     def finish(self) -> None:

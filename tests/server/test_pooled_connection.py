@@ -201,6 +201,43 @@ def test_closed_cursor_leaves_nothing_unread(
             cursor.execute("SELECT 6")
 
 
+@pytest.mark.parametrize("kind", [SSCursor, SSDictCursor])
+@pytest.mark.parametrize("use", ["query", "commit", "transaction", "same cursor"])
+def test_stream_that_another_statement_ends_is_not_complete(
+    pool: Pool, kind: type[SSCursor], use: str
+) -> None:
+    with pool.connection() as db:
+        cursor = db.cursor(kind)
+        cursor.execute(THREE)
+        assert cursor.fetchone()
+        if use == "same cursor":
+            cursor.execute(THREE)
+            assert len(list(cursor.fetchall())) == 3
+            return
+        if use == "query":
+            assert execute(db, "SELECT 2") == ((2,),)
+        elif use == "commit":
+            db.commit()
+        else:
+            with db.transaction():
+                assert execute(db, "SELECT 2") == ((2,),)
+        for read in (cursor.fetchone, cursor.fetchmany, lambda: list(cursor)):
+            with pytest.raises(ConnectionBusyError, match="rows left .* are gone"):
+                read()
+        assert execute(db, "SELECT 3") == ((3,),), "the connection is well"
+        cursor.close()
+    check_sound(pool)
+    assert pool.stats().closed == {}
+
+
+def test_stream_read_to_its_end_stays_so(pool: Pool) -> None:
+    with pool.connection() as db, db.cursor(SSCursor) as cursor:
+        cursor.execute(THREE)
+        assert len(list(cursor.fetchall())) == 3
+        execute(db, "SELECT 2")
+        assert cursor.fetchone() is None
+
+
 def test_dropped_cursor_reads_nothing(pool: Pool, proxy: TCPProxy) -> None:
     with pool.connection() as db:
         cursor = db.cursor(SSCursor)
