@@ -8,12 +8,14 @@ import typing as t
 
 
 class _Arrivals(io.RawIOBase):
-    """A socket to read from, which can be told that nothing more comes just now."""
+    """A socket to read from, which can be told that nothing more comes just now.
 
-    def __init__(self, sock: socket.socket) -> None:
-        # The socket's own raw file counts as a user: until that is closed, a close of
-        # the socket leaves the descriptor, which another thread may be reading.
-        self._file = sock.makefile("rb", buffering=0)
+    :param file: the socket's own raw file. It counts as a user: until that is closed, a
+        close of the socket leaves the descriptor, which another thread may be reading.
+    """
+
+    def __init__(self, sock: socket.socket, file: io.RawIOBase) -> None:
+        self._file = file
         self._receive = sock.recv_into
         self.paused = False
 
@@ -29,10 +31,14 @@ class _Arrivals(io.RawIOBase):
 
 
 class Reader(io.BufferedReader):
-    """A buffered reader for PyMySQL that tells whether its buffer holds something."""
+    """A buffered reader for PyMySQL that tells whether its buffer holds something.
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._arrivals = _Arrivals(sock)
+    :param reader: the socket's own, which this one takes the place of. What its buffer
+        holds is dropped.
+    """
+
+    def __init__(self, sock: socket.socket, reader: io.BufferedReader) -> None:
+        self._arrivals = _Arrivals(sock, reader.detach())
         super().__init__(self._arrivals)
 
     def has_unread(self) -> bool:

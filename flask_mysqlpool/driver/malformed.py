@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import typing as t
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from pymysql import err
 from pymysql.constants import CR
@@ -36,14 +34,21 @@ class Closable(t.Protocol):
         """Close the connection and return :func:`malformed_error`."""
 
 
-@contextmanager
-def parsing(connection: Closable) -> Iterator[None]:
+class parsing:  # noqa: N801  # as contextlib.closing
     """Where the block cannot parse an answer, close the connection and raise
     :func:`malformed_error`.
     """
-    try:
-        yield
-    except Exception as error:
-        if not raised_by_parsing(error):
-            raise
-        raise connection.malformed(error) from error
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Closable) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: object, error: BaseException | None, where: object
+    ) -> None:
+        if isinstance(error, Exception) and raised_by_parsing(error):
+            raise self._connection.malformed(error) from error

@@ -30,7 +30,6 @@ GONE = (OSError, AttributeError, ValueError)
 # Bytes that a server may answer to what the pool itself sends, up to the next limit():
 # login, session set-up, reset, ping. A list of roles is the longest of these answers.
 MAX_LIMITED_BYTES = 256 * 1024
-_RECEIVE_SIZE = 8192  # bytes to read at once within limits
 
 HEADER = struct.Struct("<HBB")  # length in two parts, sequence number
 unpack_header = HEADER.unpack
@@ -88,12 +87,12 @@ class PacketConnection(_Connection):
         data, size = b"", MAX_PACKET_LEN
         while size == MAX_PACKET_LEN:  # protocol, Sending More Than 16Mb
             try:
-                if self._current_timeout != self._read_timeout:
-                    t.cast(socket.socket, self._sock).settimeout(self._read_timeout)
-                    self._current_timeout = self._read_timeout
                 read = self._rfile.read
                 if self._deadline is not None:
                     read = self._read_limited
+                elif self._current_timeout != self._read_timeout:
+                    t.cast(socket.socket, self._sock).settimeout(self._read_timeout)
+                    self._current_timeout = self._read_timeout
                 low, high, number = unpack_header(read(4))
                 size = low | high << 16
                 part = read(size)
@@ -129,15 +128,19 @@ class PacketConnection(_Connection):
             raise OSError(f"the answer is longer than {MAX_LIMITED_BYTES} bytes")
         self._bytes_left -= size
         data = b""
-        while len(data) < size:
-            if time.monotonic() >= t.cast(float, self._deadline):
+        while (missing := size - len(data)) > 0:
+            left: float = self._deadline - time.monotonic()  # type: ignore[operator]  # there is one
+            if left <= 0:
                 raise TimeoutError("timed out")
-            self._refresh_limit()
-            if self._current_timeout != self._read_timeout:
-                t.cast(socket.socket, self._sock).settimeout(self._read_timeout)
-                self._current_timeout = self._read_timeout
-            # Receives once at most, and not at all where there is something already.
-            part = self._rfile.read1(min(size - len(data), _RECEIVE_SIZE))
+            current = self._current_timeout
+            # To set it for each packet of an answer would cost more than reading them.
+            if current is None or not -0.001 <= current - left <= 0.001:
+                t.cast(socket.socket, self._sock).settimeout(left)
+                self._current_timeout = left
+            # The first receives once, where the buffer is empty; the second takes what
+            # is there, and alone would receive for each few bytes.
+            self._rfile.peek(1)
+            part = self._rfile.read1(missing)
             if not part:
                 break
             data += part
@@ -178,6 +181,5 @@ class PacketConnection(_Connection):
         """Give the next reads and writes what is left until the deadline."""
         if self._deadline is not None:
             left = max(0.001, self._deadline - time.monotonic())
-            # To set it for each packet of an answer would cost more than reading them.
             if self._read_timeout is None or abs(self._read_timeout - left) > 0.001:
                 self._read_timeout = self._write_timeout = left

@@ -113,11 +113,11 @@ class Session(LoginConnection):
         self.rendered = None  # what mogrify() rendered and nobody sent
         result = self._result
         state, status = self.state, self.server_status
-        return bool(
+        return (
             self._sock is None
             or (result is not None and (result.unbuffered_active or result.has_next))
             or (state.changed if mode == "auto" else mode == "session")
-            or status & IN_TRANS
+            or status & IN_TRANS != 0
             or state.unknown
             or (state.unsettled and not status & AUTOCOMMIT)
         )

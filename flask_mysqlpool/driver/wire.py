@@ -242,7 +242,8 @@ class WireConnection(PacketConnection):
             super().connect(sock)
         self._after_login = True
         sock = t.cast(socket.socket, self._sock)  # under TLS it is another one
-        self._rfile = Reader(sock)  # what came after the login was not asked for
+        # What has come behind the answer to the login was not asked for.
+        self._rfile = Reader(sock, self._rfile)
         self.quiet = listener(sock)
         self.take, self.put = taker(sock), putter(sock)
 

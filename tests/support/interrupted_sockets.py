@@ -77,9 +77,8 @@ class FrailSocket:
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self._sock, name)
 
-    def makefile(self, mode: t.Literal["rb"], buffering: int = -1) -> t.Any:
-        file = self._sock.makefile(mode, buffering=buffering)
-        return FrailReader(file, self._plan) if buffering else file
+    def makefile(self, mode: t.Literal["rb"]) -> FrailReader:
+        return FrailReader(self._sock.makefile(mode), self._plan)
 
     def send(self, data: bytes, flags: int) -> t.Any:
         half = data[: len(data) // 2]
@@ -99,8 +98,8 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
 
     monkeypatch.setattr("flask_mysqlpool.driver.login.open_socket", open_frail)
 
-    def frail_reader(sock: t.Any) -> FrailReader:
-        return FrailReader(Reader(sock), plan)
+    def frail_reader(sock: t.Any, reader: t.Any) -> FrailReader:
+        return FrailReader(Reader(sock, reader), plan)
 
     monkeypatch.setattr("flask_mysqlpool.driver.wire.Reader", frail_reader)
 

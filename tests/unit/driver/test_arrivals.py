@@ -22,7 +22,7 @@ def test_look_at_the_buffer_waits_for_nothing(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = ends
-    with Reader(ours) as reader:
+    with Reader(ours, ours.makefile("rb")) as reader:
         assert not reader.has_unread()
         theirs.sendall(b"ab")
         assert not reader.has_unread(), "it is at the socket only"
@@ -41,7 +41,7 @@ def test_descriptor_stays_until_its_reader_is_closed(
 ) -> None:
     """Else another connection could get it while a thread reads."""
     ours, theirs = ends
-    reader = Reader(ours)
+    reader = Reader(ours, ours.makefile("rb"))
     ours.close()
     theirs.sendall(b"a")
     assert reader.read(1) == b"a"
@@ -55,7 +55,7 @@ def test_dropped_reader_closes_the_descriptor(
     ends: tuple[socket.socket, socket.socket],
 ) -> None:
     ours, theirs = ends
-    reader = Reader(ours)
+    reader = Reader(ours, ours.makefile("rb"))
     ours.close()
     del reader
     assert theirs.recv(1) == b""
