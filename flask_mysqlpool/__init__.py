@@ -17,6 +17,7 @@ from .errors import PoolError
 from .errors import PoolFull
 from .errors import PoolTimeout
 from .errors import StaleConnectionError
+from .errors import UnknownBindError
 from .extension import MySQLPool
 from .pool.pool import Pool
 from .pool.pooled_connection import PooledConnection
@@ -35,6 +36,7 @@ __all__ = [
     "PoolTimeout",
     "PooledConnection",
     "StaleConnectionError",
+    "UnknownBindError",
     "apilevel",
     "get_db",
     "paramstyle",

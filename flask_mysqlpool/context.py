@@ -16,6 +16,7 @@ from flask.globals import app_ctx
 
 from .control.runtime_dir import runtime_folder
 from .errors import NotInitializedError
+from .errors import PoolClosed
 from .errors import PoolError
 from .pool.block import Block
 from .pool.pool import Pool
@@ -25,6 +26,7 @@ from .pool.retrying import Retrying
 from .pool.transaction import characteristics_of
 from .pool.transaction import IsolationLevel
 from .stats.holders import capture_stack
+from .stats.holders import StackEntry
 from .stats.text import printable
 
 logger = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ def get_db(bind: str = "default") -> PooledConnection:
     It goes back to the pool when the context ends, which in a request is after the
     response; what was not committed by then is rolled back.
 
-    :param bind: which pool, a key of ``MYSQLPOOL_BINDS``.
+    :param bind: which pool, a key of ``MYSQLPOOL_BINDS`` or one that can be loaded.
     :raise NotInitializedError: no app context, no extension on this app, no such bind.
     :raise PoolError: the pool has no connection to lend.
     """
@@ -91,9 +93,8 @@ def get_db(bind: str = "default") -> PooledConnection:
         if db is None or db.returned:  # no other thread was faster
             try:
                 db = pool.connection(holder=holder_name(), stack=stack)
-            except PoolError:
-                _note_refusal(bind)
-                raise
+            except PoolError as error:
+                db = _connection_anew(context.app, bind, stack, error)
             db.of_context = True
             lent.by_bind[bind] = db
             if lent.ended:  # by another thread, while this one waited
@@ -228,18 +229,29 @@ def folder_of(app: Flask) -> Path:
     return runtime_folder(runtime_dir, app.name, app.root_path)
 
 
+def _connection_anew(
+    app: Flask, bind: str, stack: tuple[StackEntry, ...], error: PoolError
+) -> PooledConnection:
+    """Check out again if a loaded pool was closed just now to make room for another.
+
+    :raise PoolError: else the error of the first time.
+    """
+    while isinstance(error, PoolClosed) and bind not in pools_of(app).configured:
+        try:
+            return _pool(app, bind).connection(holder=holder_name(), stack=stack)
+        except PoolError as again:
+            error = again
+    _note_refusal(bind)
+    try:
+        raise error
+    finally:
+        del error  # its traceback refers to this frame, and so to all callers'
+
+
 def _pool(app: Flask, bind: str) -> Pool:
     pools = pools_of(app)
-    if bind not in pools:
-        change = "add it to MYSQLPOOL_BINDS"
-        if bind == "default":
-            change = (
-                f"name one, as in get_db({next(iter(pools))!r}), or set MYSQLPOOL_URL"
-            )
-        raise NotInitializedError(
-            f"there is no bind {bind!r}, only {', '.join(map(repr, pools))}: {change}"
-        )
-    return pools[bind]
+    pool = pools.configured.get(bind)
+    return pools.load(bind) if pool is None else pool
 
 
 def holder_name() -> str:

@@ -40,6 +40,12 @@ class NotInitializedError(MySQLPoolError, RuntimeError):
     """There is no pool here: no app context, no extension, or no such bind."""
 
 
+class UnknownBindError(NotInitializedError):
+    """The :meth:`~flask_mysqlpool.MySQLPool.bind_loader` does not know this bind. Left
+    unhandled in a view it is answered 404.
+    """
+
+
 class PoolError(MySQLPoolError, pymysql.err.OperationalError):
     """The pool has no connection to lend.
 
@@ -68,7 +74,9 @@ class PoolTimeout(PoolError):
 
 
 class PoolFull(PoolError):
-    """``MAX_WAITING`` callers wait for a connection already."""
+    """``MAX_WAITING`` callers wait for a connection already, or ``MAX_BINDS`` binds are
+    loaded and in use.
+    """
 
 
 class PoolClosed(PoolError):

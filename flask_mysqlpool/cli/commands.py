@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import sys
 import typing as t
 from collections.abc import Callable
-from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -35,8 +35,10 @@ from ..diagnostics.checks import run_checks
 from ..diagnostics.server_info import query_servers
 from ..diagnostics.server_info import ServerInfo
 from ..stats.holders import Holder
+from ..stats.readings import LOADED
 from ..stats.readings import PoolStats
 from ..stats.text import printable
+from . import binds
 from . import tables
 from .watch import pace
 from .watch import Watch
@@ -91,23 +93,20 @@ def stats(
     bind: str | None, endpoints: bool, watch: float | None, as_json: bool
 ) -> None:
     """Show the pools of each worker and the server's connections."""
-    pools = pools_of(current_app)
-    binds = _select_binds(pools, bind)
+    only = binds.if_loaded(bind)
+    ask = functools.partial(ask_stats, bind=only)
+    workers = _ask_workers(ask)
+    chosen = binds.select(bind, workers)
+    shown = binds.summed_up() if bind is None else chosen
     if watch is not None:
-        _watch_stats(watch, binds, endpoints, as_json)
+        _watch_stats(watch, shown, ask, endpoints, as_json)
         return
-    workers = _ask_workers(ask_stats)
-    totals = _totals(workers, binds)
-    servers = {
-        name: info.as_dict()
-        if isinstance(info, ServerInfo)
-        else {"error": f"cannot connect: {printable(info)}"}
-        for name, info in query_servers({b: pools[b].settings for b in binds}).items()
-    }
+    totals = _totals(workers, [*shown, *chosen])
+    servers = _servers([only] if only else [b for b in shown if b != LOADED])
     if as_json:
         _print_json(_stats_json(workers, totals) | {"server": servers})
     else:
-        _print_stats(workers, totals, servers, endpoints)
+        _print_stats(workers, {b: totals[b] for b in shown}, servers, endpoints)
     if any("error" in server for server in servers.values()):
         sys.exit(1)
 
@@ -122,26 +121,43 @@ def _print_stats(
     if not workers:
         _print(_no_workers())
     for name, total in totals.items():
-        if workers:
+        if workers and name == LOADED and not endpoints:
+            _print(tables.loaded_table(binds.loaded(workers), workers, total))
+        elif workers:
             _print(table(name, workers, total))
-        _print(tables.server_line(name, servers[name]), "error" in servers[name])
+        if name in servers:
+            _print(tables.server_line(name, servers[name]), "error" in servers[name])
+
+
+def _servers(names: list[str]) -> dict[str, dict[str, t.Any]]:
+    settings, errors = binds.settings_of(names)
+    return {
+        name: info.as_dict()
+        if isinstance(info, ServerInfo)
+        else {"error": f"cannot connect: {printable(info)}"}
+        for name, info in (query_servers(settings) | errors).items()
+    }
 
 
 def _watch_stats(
-    seconds: float, binds: list[str], endpoints: bool, as_json: bool
+    seconds: float,
+    names: list[str],
+    ask: Callable[[Path], list[Reply[PoolStats]]],
+    endpoints: bool,
+    as_json: bool,
 ) -> None:
     """Show readings until Ctrl-C, redrawn in place if the output is a terminal."""
-    watch = Watch(binds, endpoints)
+    watch = Watch(names, endpoints)
     console = _console()
     in_place = sys.stdout.isatty() and not console.is_dumb_terminal and not as_json
     live = Live(console=console, auto_refresh=False) if in_place else None
     with contextlib.suppress(KeyboardInterrupt), live or contextlib.nullcontext():
         for now in pace(seconds):
-            workers = _ask_workers(ask_stats)
+            workers = _ask_workers(ask)
             watch.add(workers, now)
             moment = datetime.now().astimezone()
             if as_json:
-                reading = _stats_json(workers, _totals(workers, binds))
+                reading = _stats_json(workers, _totals(workers, names))
                 click.echo(json.dumps({"time": moment.isoformat()} | reading))
                 continue
             pacing = f"every {seconds:g} s, stop with Ctrl-C"
@@ -165,30 +181,42 @@ def _watch_stats(
 @_json
 def who(bind: str | None, stack: bool, as_json: bool) -> None:
     """Show who holds each connection that is checked out."""
-    binds = _select_binds(pools_of(current_app), bind)
+    binds.if_loaded(bind)
     workers = _ask_workers(lambda folder: ask_holders(folder, stack))
+    chosen = binds.select(bind, workers)
     if as_json:
-        _print_json({"workers": [_holders_json(each, binds) for each in workers]})
+        _print_json({"workers": [_holders_json(each, chosen) for each in workers]})
         return
     if not workers:
         _print(_no_workers())
-    for name in binds if workers else []:
-        _print(tables.holders_table(name, workers, stack))
+    shown = {*binds.configured(), bind}  # the others if somebody holds a connection
+    for name in chosen if workers else []:
+        if name in shown or any(each.binds.get(name) for each in workers):
+            _print(tables.holders_table(name, workers, stack))
 
 
 @pool_cli.command()
 @_json
 def check(as_json: bool) -> None:
     """Check settings, workers and servers; exit with 1 on an error."""
-    settings = {name: each.settings for name, each in pools_of(current_app).items()}
-    findings = list(run_checks(settings, lambda: _ask_workers(ask_stats)))
+    workers = _ask_who_loads()
+    settings, errors = binds.settings_of(binds.select(None, workers))
+    pids = {worker.pid for worker in workers}
+
+    def ask() -> list[Reply[PoolStats]]:
+        # A bind_loader that uses a pool made this process one of the workers.
+        replies = _ask_workers(ask_stats)
+        return [each for each in replies if each.pid in pids] if pids else replies
+
+    findings = list(run_checks(settings, ask))
+    findings += binds.loader_findings(errors)
     verdicts = {finding.verdict for finding in findings}
     passed = verdicts <= {"ok", "warning"}
     if as_json:
         found = [finding.as_dict() for finding in findings]
         _print_json({"ok": passed, "findings": found})
     else:
-        _console().print(tables.findings_table(findings))
+        _console().print(tables.findings_table(binds.merged(findings)))
     if "unknown" in verdicts:
         _print(_no_workers(), to_stderr=True)
     if not passed:
@@ -201,9 +229,9 @@ def check(as_json: bool) -> None:
 @_json
 def recycle(bind: str | None, pid: int | None, as_json: bool) -> None:
     """Retire all connections: close idle ones now, others on return."""
-    _select_binds(pools_of(current_app), bind)
+    only = binds.if_loaded(bind)
     workers = _ask_workers(lambda folder: ask_recycle(folder, bind, pid))
-    _print_answers(workers, pid, as_json)
+    _print_answers(workers, pid, only, as_json)
 
 
 @pool_cli.command()
@@ -216,17 +244,24 @@ def resize(max_size: int, bind: str | None, pid: int | None, as_json: bool) -> N
 
     It lasts until the worker ends. A new worker starts with MYSQLPOOL_MAX_SIZE.
     """
-    _select_binds(pools_of(current_app), bind)
+    only = binds.if_loaded(bind)
     workers = _ask_workers(lambda folder: ask_resize(folder, max_size, bind, pid))
-    _print_answers(workers, pid, as_json)
+    _print_answers(workers, pid, only, as_json)
 
 
 def _print_answers(
-    workers: list[Reply[dict[str, int]]], pid: int | None, as_json: bool
+    workers: list[Reply[dict[str, int]]],
+    pid: int | None,
+    loaded: str | None,
+    as_json: bool,
 ) -> None:
     """Print what each worker did; exit with 1 if one failed or did not answer, or if
     there is none: whether anything was done is then unknown.
+
+    :param loaded: the bind, if a worker has it only if it was loaded.
     """
+    if workers and not any(each.error for each in workers):
+        binds.select(loaded, workers)
     if pid is not None and not workers:
         raise click.BadParameter(
             f"no worker with process id {pid} uses the pools of this app:"
@@ -250,23 +285,23 @@ def _print_answers(
 @_json
 def config(as_json: bool) -> None:
     """Show the settings, with secrets masked."""
-    binds = pools_of(current_app)
-    settings = {name: pool.settings.masked() for name, pool in binds.items()}
+    settings, errors = binds.settings_of(binds.select(None, _ask_who_loads()))
+    masked = {name: each.masked() for name, each in settings.items()}
     if as_json:
-        _print_json(settings)
-        return
-    for name, values in settings.items():
-        _console().print(tables.settings_table(name, values))
+        _print_json(masked)
+    else:
+        for name, values in masked.items():
+            _console().print(tables.settings_table(name, values))
+    for finding in binds.loader_findings(errors):
+        text = f"Settings of {finding.binds[0]}: {finding.text}"
+        _print(Text(text, style="red"), to_stderr=True)
+    if errors:
+        sys.exit(1)
 
 
-def _select_binds(known: Iterable[str], bind: str | None) -> list[str]:
-    binds = list(known)
-    if bind is not None and bind not in binds:
-        raise click.BadParameter(
-            f"there is no bind {bind!r}, only {', '.join(map(repr, binds))}",
-            param_hint="--bind",
-        )
-    return [bind] if bind is not None else binds
+def _ask_who_loads() -> list[Reply[PoolStats]]:
+    """Ask the workers for what they have loaded, if they can."""
+    return _ask_workers(ask_stats) if pools_of(current_app).loads else []
 
 
 def _ask_workers(ask: Callable[[Path], list[Reply[_T]]]) -> list[Reply[_T]]:

@@ -20,6 +20,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from ..control.client import merged
 from ..control.client import Reply
 from ..diagnostics.findings import Finding
 from ..stats.holders import Holder
@@ -54,6 +55,7 @@ ENDPOINT_COLUMNS = (
     "use\nmax",
     "share",
 )
+MAX_NAMES = 5  # of binds that one finding concerns
 _UNLIMITED = 10_000  # columns
 _MIN_DETAIL_WIDTH = 40  # columns
 _DETAIL_INDENT = 8
@@ -147,6 +149,28 @@ def workers_table(
         table.add_row(str(pid), *_cells(readings[pid]))
     notes = _not_shown(len(readings) - len(busiest), "worker") + error_lines(workers)
     return TitledTable(f"Pool {bind}", table, notes, wrap=False)
+
+
+def loaded_table(
+    binds: Iterable[str], workers: Iterable[Reply[PoolStats]], total: PoolStats
+) -> TitledTable:
+    """Return a row for each loaded bind, summed over its workers, and the total.
+
+    :param total: of all of them, with those that were closed.
+    """
+    workers = list(workers)
+    totals = merged(workers)
+    table = Table(box=box.SIMPLE, show_footer=True, **_PLAIN)
+    table.add_column("bind", "total", no_wrap=True)
+    for heading, sum_up in zip(COLUMNS[1:], _cells(total), strict=True):
+        table.add_column(heading, sum_up, justify="right", no_wrap=True)
+    for bind in binds:
+        table.add_row(Text(bind), *_cells(totals[bind]))
+    note = "The total includes pools that were closed"
+    if not table.row_count:
+        note = "No worker has loaded one"
+    notes = [Text(note), *error_lines(workers)]
+    return TitledTable("Loaded pools", table, notes, wrap=False)
 
 
 def _busiest_first(reading: PoolStats) -> tuple[float, ...]:
@@ -316,8 +340,14 @@ def findings_table(findings: Iterable[Finding]) -> TitledTable:
         text = Text(finding.text)
         if finding.change:
             text.append(f"\n→ {finding.change}", style="bold")
-        table.add_row(Text(", ".join(finding.binds)), finding.check, verdict, text)
+        table.add_row(Text(_names(finding.binds)), finding.check, verdict, text)
     return TitledTable("Check", table)
+
+
+def _names(binds: list[str]) -> str:
+    rest = len(binds) - MAX_NAMES
+    names = ", ".join(binds[:MAX_NAMES])
+    return f"{names} and {rest} more" if rest > 0 else names
 
 
 def settings_table(bind: str, settings: dict[str, t.Any]) -> TitledTable:

@@ -60,6 +60,33 @@ def load_settings(
     return settings
 
 
+def load_bind(
+    config: Mapping[str, t.Any], name: str, values: t.Any, settings_class: type[_S]
+) -> _S:
+    """Read and check the settings of a bind that is not in the configuration.
+
+    :param values: what the ``bind_loader`` returned.
+    :raise ConfigError: they are wrong; the text names the bind.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError(
+            f"{_call(name)} must return a mapping of settings, such as"
+            f' {{"database": "shop"}}, or None, not {type(values).__name__}'
+        )
+    fields = {field.name: field for field in dataclasses.fields(settings_class)}
+    plain = {_plain_name(key): value for key, value in settings_keys(config).items()}
+    plain.pop("binds", None)
+    base = _Layer(fields, _plain_key)
+    base.read(plain)
+    bind = _Layer(fields, lambda key: f'{_call(name)}["{key}"]', bind=True)
+    bind.read(values)
+    return settings_class(**bind.over(base).checked_values())
+
+
+def _call(name: str) -> str:
+    return f'bind_loader("{name}")'
+
+
 def _names_server(values: Mapping[str, t.Any]) -> bool:
     return any(values.get(name) is not None for name in _SERVER)
 
@@ -180,7 +207,11 @@ class _Layer:
     def _set(self, name: str, value: t.Any, key: _Key) -> None:
         field = self._fields.get(name)
         if field is None or name == "url":
-            known = [*self._fields] if self._bind else [*self._fields, "binds"]
+            known = [*self._fields, "binds"]
+            if self._bind:
+                known = [
+                    n for n, f in self._fields.items() if "app_wide" not in f.metadata
+                ]
             raise ConfigError(f"{key(name)} is not a setting{hint(name, known, key)}")
         if self._bind and field.metadata.get("app_wide"):
             raise ConfigError(

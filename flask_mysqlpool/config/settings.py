@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pymysql.cursors import Cursor
 
 from . import converters
+from .loading import load_bind
 from .loading import load_settings
 
 MASK = "********"
@@ -123,6 +124,13 @@ class Settings:
         None,
         "Folder for the workers' sockets, with a folder in it for each app. By default"
         " one below ``/tmp`` that is private to the user.",
+        app_wide=True,
+    )
+    max_binds: int = _setting(
+        converters.whole(1),
+        50,
+        "Maximum number of binds in this process that the ``bind_loader`` gave. The one"
+        " that was asked for least recently is closed first.",
         app_wide=True,
     )
 
@@ -255,6 +263,15 @@ class Settings:
         :raise ConfigError: a key is unknown or its value wrong; the text names it.
         """
         return load_settings(config, cls)
+
+    @classmethod
+    def of_bind(cls, config: Mapping[str, t.Any], name: str, values: t.Any) -> Settings:
+        """Read and check what the ``bind_loader`` gave for a bind; take the rest from
+        the plain keys.
+
+        :raise ConfigError: as :meth:`from_config`; the text names the bind.
+        """
+        return load_bind(config, name, values, cls)
 
     def driver_arguments(self) -> dict[str, t.Any]:
         """Return the keyword arguments for :func:`pymysql.connect`.

@@ -57,12 +57,13 @@ class Reply(t.Generic[_T]):
         return f"worker {self.pid}{verb} {self.error}"
 
 
-def ask_stats(folder: Path) -> list[Reply[PoolStats]]:
+def ask_stats(folder: Path, bind: str | None = None) -> list[Reply[PoolStats]]:
     """Ask every process of the app for the readings of its pools.
 
+    :param bind: only that of this one.
     :raise OSError: others can reach the folder.
     """
-    return ask(folder, {"command": "stats"}, PoolStats.unpack)
+    return ask(folder, {"command": "stats", "bind": bind}, PoolStats.unpack)
 
 
 def ask_holders(folder: Path, stacks: bool = False) -> list[Reply[list[Holder]]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from ..pool.pool import Pool
 from ..pool.pools import Pools
+from ..stats.readings import LOADED
 
 Request = dict[str, t.Any]
 _KEYS = {"command", "bind", "stacks", "max_size"}
@@ -17,6 +18,8 @@ _KEYS = {"command", "bind", "stacks", "max_size"}
 
 def answer(pools: Pools, request: Request) -> dict[str, t.Any]:
     """Carry out a command; return the answer of each pool by bind name.
+
+    A bind that is loaded on demand, and not here, has no answer.
 
     :raise KeyError: there is no such command or bind.
     :raise ValueError: the request has a key that this version does not know. It is
@@ -26,12 +29,38 @@ def answer(pools: Pools, request: Request) -> dict[str, t.Any]:
     if request.keys() - _KEYS:
         raise ValueError("unknown key")
     carry_out = _COMMANDS[request["command"]]
-    bind = request.get("bind")
-    chosen = dict(pools) if bind is None else {bind: pools[bind]}
+    chosen = _chosen(pools, request.get("bind"))
     if carry_out is _resize:  # all pools or none
         for pool in chosen.values():
             pool.check_size(request["max_size"])
-    return {name: carry_out(pool, request) for name, pool in chosen.items()}
+    answers = {name: carry_out(pool, request) for name, pool in chosen.items()}
+    if pools.loads and request.get("bind") is None:
+        _sum_up_loaded(pools, carry_out, answers)
+    return answers
+
+
+def _chosen(pools: Pools, bind: str | None) -> dict[str, Pool]:
+    there = dict(pools)  # at once: others may be loaded meanwhile
+    if bind is None:
+        return there
+    if bind not in there and pools.loads:
+        return {}
+    return {bind: there[bind]}
+
+
+def _sum_up_loaded(
+    pools: Pools, carry_out: Callable[..., t.Any], answers: dict[str, t.Any]
+) -> None:
+    """Count the loaded pools together, too. Their endpoints are counted there only, so
+    that the answer does not become too long.
+    """
+    if carry_out not in (_stats, _snapshot):
+        return
+    for name in answers.keys() - pools.configured.keys():
+        reading = answers[name]
+        (reading if carry_out is _stats else reading["stats"])["endpoints"] = {}
+    total = pools.loaded.stats().pack()
+    answers[LOADED] = total if carry_out is _stats else {"stats": total, "holders": []}
 
 
 def _stats(pool: Pool, request: Request) -> dict[str, t.Any]:

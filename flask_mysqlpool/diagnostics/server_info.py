@@ -37,6 +37,8 @@ _COLUMNS = {
 _NUMBERS = {"max_connections", "max_user_connections", "wait_timeout", "port"}
 _QUERY = "SELECT " + ", ".join(f"{sql} AS `{key}`" for key, sql in _COLUMNS.items())
 
+MAX_QUERIES = 16  # at a time
+
 
 @dataclasses.dataclass(frozen=True)
 class ServerInfo:
@@ -82,7 +84,8 @@ def query_servers(binds: Mapping[str, Settings]) -> dict[str, ServerInfo | Excep
         except Exception as error:  # a password callable may raise anything
             return error
 
-    with concurrent.futures.ThreadPoolExecutor(max(1, len(binds))) as executor:
+    threads = max(1, min(MAX_QUERIES, len(binds)))
+    with concurrent.futures.ThreadPoolExecutor(threads) as executor:
         return dict(zip(binds, executor.map(query, binds.values()), strict=True))
 
 

@@ -146,14 +146,14 @@ CONVENTIONS = (
 
 
 def pool_names(app: Flask) -> dict[str, str]:
-    """Return the pool name of each bind: ``host:port/database`` as the conventions
-    propose. They want it unique: if an earlier bind has that name, ``#`` and the bind
-    follow.
+    """Return the pool name of each bind of the settings: ``host:port/database`` as the
+    conventions propose. They want it unique: if an earlier bind has that name, ``#``
+    and the bind follow.
 
     :raise NotInitializedError: the app has no pools.
     """
     names: dict[str, str] = {}
-    for bind, pool in pools_of(app).items():
+    for bind, pool in pools_of(app).configured.items():
         settings = pool.settings
         name = settings.unix_socket or _host_and_port(settings.host, settings.port)
         if settings.database:

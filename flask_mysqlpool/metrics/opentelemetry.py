@@ -18,6 +18,7 @@ from flask import Flask
 
 from ..context import pools_of
 from ..stats.histogram import Histogram
+from ..stats.readings import LOADED
 from ..stats.readings import PoolStats
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS
@@ -58,6 +59,7 @@ def instrument(app: Flask, meter_provider: metrics.MeterProvider | None = None) 
         instruments = _instruments[key] = _Instruments(provider)
     for bind, name in pool_names(app).items():
         instruments.names[pools[bind]] = name
+    instruments.names[pools.loaded] = LOADED
 
 
 class _ReadablePool(t.Protocol):
@@ -102,12 +104,18 @@ class _Instruments:
     ) -> Iterator[metrics.Observation]:
         if metric is CONVENTIONS[0]:  # the first to be observed in a collection
             self._record_durations()
-        for pool, name in list(self.names.items()):
-            for own, value in metric.read(pool.stats()).items():
+        for _, name, stats in self._readings():
+            for own, value in metric.read(stats).items():
                 attributes = {POOL_NAME: name}
                 if metric.attribute:
                     attributes[metric.attribute] = own
                 yield metrics.Observation(value, attributes)
+
+    def _readings(self) -> Iterator[tuple[_ReadablePool, str, PoolStats]]:
+        for pool, name in list(self.names.items()):
+            stats = pool.stats()
+            if stats.max_size or stats.checkouts:  # else no pool was loaded
+                yield pool, name, stats
 
     def _record_durations(self) -> None:
         """Record the durations that are new since the last collection."""
@@ -115,8 +123,7 @@ class _Instruments:
             self._pid = os.getpid()
             self._recorded.clear()
             _drop_parent_measurements(self._histograms[0][1])
-        for pool, name in list(self.names.items()):
-            stats = pool.stats()
+        for pool, name, stats in self._readings():
             recorded = self._recorded.setdefault(pool, {})
             for metric, histogram in self._histograms:
                 (durations,) = metric.read(stats).values()

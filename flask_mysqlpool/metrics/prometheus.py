@@ -18,6 +18,7 @@ from ..control.client import ask_stats
 from ..control.client import merged
 from ..control.client import Reply
 from ..stats.histogram import Histogram
+from ..stats.readings import LOADED
 from ..stats.readings import PoolStats
 from .conventions import BOUNDS
 from .conventions import CONVENTIONS
@@ -151,7 +152,8 @@ class PoolCollector(Collector):
 
     def __init__(self, app: Flask, endpoints: bool = True) -> None:
         self._app = app
-        self._pool_names = pool_names(app)
+        # A visitor may choose what is loaded: no name of such a bind becomes a label.
+        self._pool_names = pool_names(app) | {LOADED: LOADED}
         self._metrics = (*CONVENTIONS, *_OWN, *(_ENDPOINTS if endpoints else ()))
 
     def describe(self) -> Iterator[Family]:
@@ -170,9 +172,10 @@ class PoolCollector(Collector):
         }
         yield _workers(workers)
         readings = [
-            ([self._pool_names.get(bind, bind), str(pid)], stats)
+            ([self._pool_names[bind], str(pid)], stats)
             for pid, group in workers.items()
             for bind, stats in merged(group).items()
+            if bind in self._pool_names
         ]
         for metric in self._metrics:
             family = _family(metric)

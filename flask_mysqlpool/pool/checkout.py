@@ -81,7 +81,7 @@ class Checkout:
         self._settings = settings
         self._before_open = before_open
         self._reset = settings.reset
-        self._lost_changes = LostChanges(slots.name)
+        self.lost_changes = LostChanges(slots.name)
 
     def acquire(self, grant: Grant, timeout: float) -> PooledConnection:
         """Make of what :meth:`.Slots.take` granted a connection that can be lent.
@@ -181,7 +181,7 @@ class Checkout:
         session = entry.session
         if session.uncommitted and not any(exc_info) and session.pid == getpid():
             with contextlib.suppress(Exception):  # of a handler of the log
-                self._lost_changes.warn(entry)
+                self.lost_changes.warn(entry)
 
     def dropped(self, checkout_id: int) -> None:
         self._slots.dropped(checkout_id)

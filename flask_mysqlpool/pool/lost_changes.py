@@ -22,16 +22,16 @@ class LostChanges:
 
     def __init__(self, pool: str) -> None:
         self._pool = pool
-        self._told_until: dict[str, float] = {}
+        self.told_until: dict[str, float] = {}  # by holder; pools may share it
 
     def warn(self, entry: PoolEntry) -> None:
         """Warn the holder that changes are being rolled back."""
         holder, now = entry.holder, monotonic()
-        if holder not in self._told_until and len(self._told_until) >= MAX_ENDPOINTS:
+        if holder not in self.told_until and len(self.told_until) >= MAX_ENDPOINTS:
             return
-        if now < self._told_until.get(holder, 0.0):
+        if now < self.told_until.get(holder, 0.0):
             return
-        self._told_until[holder] = now + WARNING_PAUSE
+        self.told_until[holder] = now + WARNING_PAUSE
         logger.warning(
             "%s changed data in %r and did not commit: the changes were rolled back"
             " (CALL and stored functions count as changes); call commit() or write"

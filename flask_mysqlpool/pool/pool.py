@@ -35,13 +35,13 @@ from .circuit_breaker import CircuitBreaker
 from .entry import ExpiryPolicy
 from .first_use import FirstUse
 from .housekeeper import housekeeper
+from .idle import Closing
 from .leaks import holder_of
 from .maintenance import Maintenance
 from .pooled_connection import PooledConnection
 from .retirement import Retirement
 from .slots import Slots
-
-MAX_TIMEOUT = 31_536_000.0  # seconds, a year: as for the setting
+from .timeout import checked_timeout
 
 _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
@@ -304,6 +304,22 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         self._checkout.close_all(self._retirement.close(monotonic()), deadline)
         self.on_need()
 
+    def close_unused(self) -> Closing:
+        """Close the pool if no connection is checked out or being opened and nobody
+        waits: then it is :attr:`closed`. Waits for nothing; return what the caller must
+        give to :meth:`disconnect`.
+        """
+        self.after_fork()
+        return self._retirement.close_unused(monotonic())
+
+    def share_warnings(self, told_until: dict[str, float]) -> None:
+        """Keep in ``told_until`` which holders were warned of lost changes."""
+        self._checkout.lost_changes.told_until = told_until
+
+    def disconnect(self, closing: Closing) -> None:
+        """Close connections that have left the pool."""
+        self._checkout.close_all(closing)
+
     # For the housekeeper
 
     @property
@@ -360,25 +376,6 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
             self._pid = pid
         for entry in inherited:
             entry.session.abandon()
-
-
-def checked_timeout(timeout: object) -> float:
-    """Return the timeout of a checkout.
-
-    :raise TypeError: it is no number.
-    :raise ValueError: it is negative, not finite, or above a year.
-    """
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        hint = ""
-        if isinstance(timeout, bool):
-            hint = " (DBUtils' shareable is a keyword here)"
-        raise TypeError(f"timeout must be a number of seconds, not {timeout!r}{hint}")
-    if not 0 <= timeout <= MAX_TIMEOUT:  # as NaN is not
-        raise ValueError(
-            f"timeout must be a number of seconds from 0 to {MAX_TIMEOUT:.0f}, not"
-            f" {timeout!r}"
-        )
-    return timeout
 
 
 def _after_fork_in_child() -> None:

@@ -44,6 +44,20 @@ class Retirement:
                 lambda idle: idle.remove_oldest(slots.size - max_size, "surplus"), now
             )
 
+    def close_unused(self, now: float) -> Closing:
+        """Close the pool as :meth:`close` does, if no connection is checked out or
+        being opened and nobody waits.
+        """
+
+        def choose(idle: IdleEntries) -> Closing:
+            reading = self._slots.snapshot(now, by_endpoint=False)
+            if reading.size > reading.idle or reading.waiting:
+                return []
+            self._slots.shut()
+            return idle.empty("closed")
+
+        return self._slots.remove_idle(choose, now)
+
     def close(self, now: float) -> Closing:
         """Let nobody in any more; remove the idle connections."""
         with self._slots.lock:

@@ -11,6 +11,7 @@ from . import received
 from .histogram import Histogram
 
 MAX_ENDPOINTS = 200  # that a pool counts apart; the others share one name
+LOADED = "(loaded)"  # under which all pools count together that are loaded on demand
 
 Convert = Callable[[Histogram], t.Any]
 

@@ -121,7 +121,7 @@ class StatusPage(Blueprint):
             return _json({"error": f"the workers cannot be asked: {error}"}, 503)
 
     def _health(self) -> Response:
-        health = health_of(pools_of(_app()))
+        health = health_of(pools_of(_app()).configured)
         return _json({"status": health["status"]} if self._public_health else health)
 
 

@@ -15,6 +15,7 @@ from ..context import pools_of
 from ..control.client import ask_snapshots
 from ..control.client import PoolSnapshot
 from ..control.client import Reply
+from ..stats.readings import LOADED
 from ..stats.readings import PoolStats
 from ..stats.text import printable
 
@@ -41,15 +42,20 @@ class Snapshots:
         with self._lock:  # viewers that wait for it get the same snapshot
             asked_at, snapshot = self._latest.get(folder, (0.0, {}))
             if not snapshot or time.monotonic() - asked_at > CACHE_SECONDS:
-                snapshot = take(app.name, list(pools_of(app)), folder)
+                pools = pools_of(app)
+                binds = [*pools.configured, *[LOADED] * pools.loads]
+                snapshot = take(app.name, binds, folder)
                 self._latest[folder] = time.monotonic(), snapshot
             return snapshot
 
 
 def take(app_name: str, binds: list[str], folder: Path) -> dict[str, t.Any]:
-    """Ask all workers; return the statistics and holders of each, and the totals."""
+    """Ask all workers; return the statistics and holders of each, and the totals.
+
+    :param binds: those that have a total; others are loaded on demand.
+    """
     replies = ask_snapshots(folder)
-    workers = [_worker(each) for each in replies]
+    workers = [_worker(each, binds) for each in replies]
     readings = [(name, each.stats) for r in replies for name, each in r.binds.items()]
     totals = {
         bind: PoolStats.merged(stats for name, stats in readings if name == bind)
@@ -63,7 +69,7 @@ def take(app_name: str, binds: list[str], folder: Path) -> dict[str, t.Any]:
     }
 
 
-def _worker(reply: Reply[PoolSnapshot]) -> dict[str, t.Any]:
+def _worker(reply: Reply[PoolSnapshot], known: list[str]) -> dict[str, t.Any]:
     binds = {bind: each.stats.as_dict() for bind, each in reply.binds.items()}
     for reading in binds.values():
         del reading["endpoints"]  # in the totals
@@ -71,6 +77,12 @@ def _worker(reply: Reply[PoolSnapshot]) -> dict[str, t.Any]:
         bind: [holder.as_dict() for holder in each.holders]
         for bind, each in reply.binds.items()
     }
+    if LOADED in holders:
+        holders[LOADED] = [
+            holder | {"holder": f"{holder['holder']} ({bind})"}
+            for bind in holders.keys() - set(known)
+            for holder in holders[bind]
+        ]
     worker = {"pid": reply.pid, "binds": binds, "holders": holders}
     return worker | {"error": reply.error} if reply.error else worker
 
@@ -97,7 +109,7 @@ class PoolHealth(t.Protocol):
 
 
 def health_of(pools: Mapping[str, PoolHealth]) -> dict[str, t.Any]:
-    """Return the health of this process's pools, read from memory."""
+    """Return the health of pools of this process, read from memory."""
     binds = {bind: _health(pool) for bind, pool in pools.items()}
     statuses = [health["status"] for health in binds.values()]
     return {"status": max(statuses, key=STATUSES.index), "binds": binds}

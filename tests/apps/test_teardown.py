@@ -209,7 +209,7 @@ def warnings_of(site: Flask, caplog: pytest.LogCaptureFixture, what: str) -> lis
 
 
 def told_until(site: Flask) -> dict[str, float]:
-    told: dict[str, float] = pool_of(site)._checkout._lost_changes._told_until
+    told: dict[str, float] = pool_of(site)._checkout.lost_changes.told_until
     return told
 
 

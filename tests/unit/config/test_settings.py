@@ -204,6 +204,7 @@ def test_defaults_are_the_documented_ones() -> None:
         "reset": "auto",
         "setsession": [],
         "leak_after": 60.0,
+        "max_binds": 50,
         "autocommit": False,
         "connect_timeout": 10.0,
     }
