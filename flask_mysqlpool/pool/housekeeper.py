@@ -71,7 +71,8 @@ class _Round:
             weakref.WeakKeyDictionary()
         )
         # Its put() may be called while a put() is under way, as from a finalizer.
-        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+        # True: a pool is in need, whichever it is. False: there is a new one.
+        self._calls: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self.thread: threading.Thread | None = None
 
     def watched(self) -> list[Maintained]:
@@ -84,7 +85,7 @@ class _Round:
             pool.on_need = self._call
             if self.thread is None:
                 self._start()
-        self._call()
+        self._calls.put(False)  # the others are not due
 
     def _start(self) -> None:
         thread = threading.Thread(
@@ -98,7 +99,7 @@ class _Round:
             self.thread = thread
 
     def _call(self) -> None:
-        self._calls.put(None)
+        self._calls.put(True)
 
     def _run(self) -> None:
         while True:
@@ -117,16 +118,18 @@ class _Round:
             pool = None  # type: ignore[assignment]
 
     def _wait(self) -> bool:
-        """Wait until a pool is due or somebody calls; return whether one did."""
+        """Wait until a pool is due or somebody calls; return whether one is in need."""
         with self._lock:
             next_visit = min(self._due.values(), default=0.0)
         try:
-            self._calls.get(timeout=max(MIN_PAUSE, next_visit - time.monotonic()))
+            called = self._calls.get(
+                timeout=max(MIN_PAUSE, next_visit - time.monotonic())
+            )
         except queue.Empty:
             return False
         while not self._calls.empty():
-            self._calls.get()
-        return True
+            called |= self._calls.get()
+        return called
 
     def _visit(self, pool: Maintained) -> None:
         try:

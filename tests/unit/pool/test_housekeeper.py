@@ -73,6 +73,17 @@ def test_watched_pool_is_called_on_at_once(pools: list[FakePool]) -> None:
         wait_until(lambda another=another: another.visits)  # type: ignore[misc]
 
 
+def test_new_pool_is_no_work_for_the_others(pools: list[FakePool]) -> None:
+    keeper, first = Housekeeper(), new_pool(pools)
+    keeper.watch(first)
+    wait_until(lambda: first.visits)
+    for _ in range(20):
+        another = new_pool(pools)
+        keeper.watch(another)
+        wait_until(lambda another=another: another.visits)  # type: ignore[misc]
+    assert len(first.visits) == 1
+
+
 def test_pool_is_called_on_when_it_is_due(pools: list[FakePool]) -> None:
     keeper, often, seldom = Housekeeper(), new_pool(pools, 0.05), new_pool(pools)
     keeper.watch(often)
