@@ -38,7 +38,12 @@ LAST_PYMYSQL = "0.10.1"
 SUITES = {
     "PyMySQL": ("pymysql/tests",),
     "DBUtils": ("tests/test_pooled_db.py",),
-    "SQLAlchemy": ("test/dialect/test_suite.py", "test/dialect/mysql"),
+    "SQLAlchemy": (
+        "test/dialect/test_suite.py",
+        "test/dialect/mysql",
+        "test/engine/test_reconnect.py",
+        "test/engine/test_transaction.py",
+    ),
 }
 
 

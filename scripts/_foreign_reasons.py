@@ -67,5 +67,15 @@ REASONS: dict[str, Reasons] = {
             "Refused in words: what DBUtils adds to a connection of PyMySQL's",
         ),
     ),
-    "SQLAlchemy": (),
+    "SQLAlchemy": (
+        (
+            r"NullPool|_ConnectionRecord|special_reset_method|call\(\)|PrePing",
+            "Without SQLAlchemy's own pool, as in the docs, nothing is kept, pinged"
+            " or counted there",
+        ),
+        (
+            r"(restart_on_execute|autocommits)\w*: .*went back to the pool",
+            "cursor() of a connection that was closed raises, not only its execute()",
+        ),
+    ),
 }

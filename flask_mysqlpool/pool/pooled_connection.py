@@ -23,6 +23,7 @@ from ..errors import StaleConnectionError
 from .blocks import TransactionBlocks
 from .entry import PoolEntry
 from .refusals import busy_error
+from .refusals import lost_error
 from .refusals import stale_error
 from .transaction import Transaction
 
@@ -324,9 +325,7 @@ class PooledConnection(TransactionBlocks):
             if session.unread_by not in (0, get_ident()) and session.in_exchange:
                 raise busy_error()
             if self._lost_by is not None:
-                raise err.InterfaceError(
-                    0, f"the connection was lost: {self._lost_by}"
-                ) from self._lost_by
+                raise lost_error(self._lost_by) from self._lost_by
             if self._transaction is not None and sql is not None:
                 self._transaction.check(session, sql)
                 session.touched = False  # by that check

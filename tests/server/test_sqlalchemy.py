@@ -89,6 +89,42 @@ def test_engine_that_uses_the_pool(site: flask.Flask, ledger: Ledger) -> None:
     assert pool.stats().in_use == 0
 
 
+def ends_a_connection(error: BaseException) -> bool:
+    """Whether SQLAlchemy's dialect for PyMySQL takes an error for a connection's end,
+    by its text.
+    """
+    return isinstance(error, pymysql.Error) and "already closed" in str(error).lower()
+
+
+def test_end_of_a_connection_is_seen_as_such(site: flask.Flask, ledger: Ledger) -> None:
+    db = pool_of(site).connection()
+    with pytest.raises(pymysql.Error):
+        ledger.kill(db.thread_id())
+        change(db, 1)
+    with pytest.raises(pymysql.err.InterfaceError) as lost:
+        change(db, 1)
+    db.close()
+    with pytest.raises(pymysql.err.InterfaceError) as returned:
+        change(db, 1)
+    assert ends_a_connection(lost.value)
+    assert ends_a_connection(returned.value)
+
+
+def test_engine_replaces_a_connection_that_went_back(site: flask.Flask) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    engine = engine_with(pool_of(site).connection)  # which keeps it, for it pools, too
+    with engine.connect() as connection:
+        kept = connection.connection.dbapi_connection
+    kept.close()
+    with engine.connect() as connection:
+        with pytest.raises(sqlalchemy.exc.DBAPIError) as raised:
+            connection.exec_driver_sql("SELECT 1")
+        assert raised.value.connection_invalidated
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT 1").all() == [(1,)]
+    engine.dispose()
+
+
 def test_documented_engine(site: flask.Flask, ledger: Ledger) -> None:
     pytest.importorskip("sqlalchemy")
     page = MIGRATION.read_text()
