@@ -54,6 +54,7 @@ class Connector:
         self._role = ""  # of the last login
         self._role_known_until = 0.0
         self._columns: dict[t.Any, t.Any] = {}
+        self._setups: dict[t.Any, t.Any] = {}
 
     def check(self) -> None:
         """Try what a login needs of this machine: the files of TLS and the public key.
@@ -125,6 +126,7 @@ class Connector:
             self._tls.context,
             self._arguments | arguments,
         )
+        session.setups = self._setups
         session.encoders = self._encoders.copy()
         session.decoders = self._decoders.copy()
         session.templates_decide = self._templates_decide

@@ -62,6 +62,7 @@ class PacketConnection(_Connection):
 
     _deadline: float | None = None
     _bytes_left = 0  # that may come in until the limit is lifted
+    _bytes_here = 0  # of them in the buffer for sure
 
     refusal = ""  # after which the server closes the connection
     severed = False  # by this process
@@ -73,7 +74,7 @@ class PacketConnection(_Connection):
         if self._deadline is None:
             self._own_timeouts = (self._read_timeout, self._write_timeout)
         self._deadline = deadline
-        self._bytes_left = MAX_LIMITED_BYTES
+        self._bytes_left, self._bytes_here = MAX_LIMITED_BYTES, 0
         if deadline is None:
             self._read_timeout, self._write_timeout = self._own_timeouts
         else:
@@ -127,7 +128,10 @@ class PacketConnection(_Connection):
         if size > self._bytes_left:
             raise OSError(f"the answer is longer than {MAX_LIMITED_BYTES} bytes")
         self._bytes_left -= size
-        data = b""
+        if size <= self._bytes_here:
+            self._bytes_here -= size
+            return t.cast(bytes, self._rfile.read(size))
+        data, self._bytes_here = b"", 0
         while (missing := size - len(data)) > 0:
             left: float = self._deadline - time.monotonic()  # type: ignore[operator]  # there is one
             if left <= 0:
@@ -139,8 +143,9 @@ class PacketConnection(_Connection):
                 self._current_timeout = left
             # The first receives once, where the buffer is empty; the second takes what
             # is there, and alone would receive for each few bytes.
-            self._rfile.peek(1)
+            here = len(self._rfile.peek(1))
             part = self._rfile.read1(missing)
+            self._bytes_here = here - len(part)
             if not part:
                 break
             data += part

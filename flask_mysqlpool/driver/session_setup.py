@@ -6,6 +6,7 @@ import typing as t
 from collections.abc import Iterator
 
 from ..config.settings import Settings
+from .session_state import NO_BACKSLASH_ESCAPES
 from .wire import COM_INIT_DB
 from .wire import COM_QUERY
 from .wire import COM_RESET_CONNECTION
@@ -56,7 +57,17 @@ def role_of(rows: t.Any, encoding: str) -> str:
     return role if role.startswith("`") else f"`{role.replace('`', '``')}`"
 
 
-def _settings(connection: WireConnection, settings: Settings) -> Iterator[Command]:
+def _settings(connection: WireConnection, settings: Settings) -> tuple[Command, ...]:
+    """Return the commands of the settings, which sessions of one pool share."""
+    escapes = connection.server_status & NO_BACKSLASH_ESCAPES
+    key = connection.charset, connection.collation, connection.tracked, escapes
+    commands = connection.setups.get(key)
+    if commands is None:
+        commands = connection.setups[key] = (*_commands(connection, settings),)
+    return commands
+
+
+def _commands(connection: WireConnection, settings: Settings) -> Iterator[Command]:
     """Yield what PyMySQL sends when it connects, in its order but in fewer steps, and
     what is ours.
     """

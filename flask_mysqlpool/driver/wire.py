@@ -99,6 +99,7 @@ class WireConnection(PacketConnection):
     def __init__(self, columns: dict[t.Any, t.Any], **arguments: t.Any) -> None:
         # Definitions seen, taken apart: shared by connections with equal arguments.
         self.columns = columns
+        self.setups: dict[t.Any, tuple[Command, ...]] = {}  # may be shared likewise
         super().__init__(**arguments)
 
     def note_status(self, status: int, warnings: int) -> None:
