@@ -15,11 +15,11 @@ MAX_NAMED = 3  # in a finding
 
 _QUERY = r"""
 SELECT routine_schema, routine_name FROM information_schema.routines
-WHERE routine_definition LIKE '%get\_lock%'
+WHERE LOWER(routine_definition) LIKE '%get\_lock%'
 UNION SELECT trigger_schema, trigger_name FROM information_schema.triggers
-WHERE action_statement LIKE '%get\_lock%'
+WHERE LOWER(action_statement) LIKE '%get\_lock%'
 UNION SELECT table_schema, table_name FROM information_schema.views
-WHERE view_definition LIKE '%get\_lock%'
+WHERE LOWER(view_definition) LIKE '%get\_lock%'
 """
 _OF_THE_SERVER = {"information_schema", "mysql", "performance_schema", "sys"}
 

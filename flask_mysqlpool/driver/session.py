@@ -165,16 +165,17 @@ class Session(LoginConnection):
         """Read the reply to a ROLLBACK if it is here already, and nothing else; return
         whether the session may be lent now.
 
-        No limit is set, since there is nothing to wait for: setting one would give
-        other threads the interpreter four times.
+        No limit is set: that would give other threads the interpreter four times.
         """
         try:
-            return self.read_arrived() and not self._changed_after_return
-        except (err.Error, OSError):
+            arrived = self.read_arrived()
+            if arrived and self._changed_after_return:
+                self._send_reset()  # whose replies are read before it is lent
+            return arrived and not self.pending_replies
+        except BaseException as error:
             self.abandon()
-            return False
-        except BaseException:
-            self.abandon()
+            if isinstance(error, (err.Error, OSError)):
+                return False
             raise
 
     def validate(self, deadline: float, ping: bool) -> bool:
@@ -368,11 +369,9 @@ class Session(LoginConnection):
         the time that it sends on.
         """
         sock = self._sock
-        if sock is None:
-            return
-        if self.pid != os.getpid():
+        if sock is not None and self.pid != os.getpid():
             self.abandon()  # a shutdown would end the parent's session, too
-        else:
+        elif sock is not None:
             self.severed = True
             shut_down(sock)
 

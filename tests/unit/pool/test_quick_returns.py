@@ -6,10 +6,13 @@ import typing as t
 
 import pytest
 
+from flask_mysqlpool.driver.session_state import AUTOCOMMIT
+from flask_mysqlpool.driver.session_state import SESSION_STATE_CHANGED
 from flask_mysqlpool.pool import pool as pool_module
 from flask_mysqlpool.pool.checkout import QUIT_TIMEOUT
 
 from ...support.scripted_server import IN_TRANS
+from ...support.scripted_server import ok
 from ...support.scripted_server import scripted_pool
 from ...support.scripted_server import ScriptedServer
 from ...support.scripted_server import ScriptedSocket
@@ -131,4 +134,22 @@ def test_transaction_flag_is_read(script: ScriptedServer) -> None:
         db.cursor().execute("INSERT")
         assert db.session.server_status & IN_TRANS
     assert script.sockets[0].sent.endswith(b"ROLLBACK")
+    pool.close()
+
+
+def test_change_that_the_rollback_tells_of_is_reset(script: ScriptedServer) -> None:
+    """MySQL reports what a stored function did with the next OK packet: that of the
+    ROLLBACK, which is here already at the next checkout.
+    """
+    tracked = b"\0\4\2\2\0011"  # SESSION_TRACK_STATE_CHANGE
+    status = AUTOCOMMIT | SESSION_STATE_CHANGED
+    script.answer_at("ROLLBACK", [ok(status=status, rest=tracked)])
+    pool = scripted_pool(max_size=1)
+    with pool.connection() as db, db.cursor() as cursor:
+        cursor.execute("INSERT")
+    for _ in range(2):
+        with pool.connection():
+            after = script.sockets[0].sent.partition(b"\3ROLLBACK")[2]
+            assert after.count(b"\1\0\0\0\x1f") == 1, "COM_RESET_CONNECTION"
+    assert len(script.sockets) == 1
     pool.close()
