@@ -101,7 +101,9 @@ class Watch:
 
     def _took_itself(self, granted: list[object]) -> bool:
         """Return whether more was handed out than the waiters got."""
-        slots = self.slots
+        slots, worker = self.slots, self._scheduler.current
+        if worker is not None and worker.interrupted:
+            return False  # it took nothing, and dropped what a waiter was about to get
         ids = {g.checkout_id for g in granted if isinstance(g, PooledConnection)}
         reserved = {weakref.ref(g) for g in granted if isinstance(g, Reservation)}
         return bool(
