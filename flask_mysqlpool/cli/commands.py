@@ -46,6 +46,7 @@ from .watch import Watch
 _T = t.TypeVar("_T")
 
 MIN_INTERVAL, MAX_INTERVAL = 0.1, 3600  # seconds
+MAX_SIZE = 2**31 - 1  # as of the setting
 
 pool_cli = AppGroup("pool", help="Show the connection pools of the running workers.")
 
@@ -235,7 +236,7 @@ def recycle(bind: str | None, pid: int | None, as_json: bool) -> None:
 
 
 @pool_cli.command()
-@click.argument("max_size", metavar="N", type=click.IntRange(min=1))
+@click.argument("max_size", metavar="N", type=click.IntRange(1, MAX_SIZE))
 @_bind
 @_pid
 @_json

@@ -151,7 +151,10 @@ def _not(value: t.Any) -> str:
     return ""
 
 
-def whole(low: int, high: int = 2**31 - 1) -> Convert:
+MOST = 2**31 - 1  # of whole numbers
+
+
+def whole(low: int, high: int = MOST) -> Convert:
     wanted = f"a whole number from {low} to {high}"
 
     def convert(value: t.Any) -> int:

@@ -240,7 +240,7 @@ class Settings:
         "Maximum size of a packet of ``LOAD DATA LOCAL``, in bytes.",
     )
     client_flag: int | None = _driver(
-        converters.whole(0, 2**31 - 1),
+        converters.whole(0),
         "Further capability flags (``pymysql.constants.CLIENT``).",
     )
     use_unicode: bool | None = _driver(converters.flag, "Decode text to :class:`str`.")

@@ -207,7 +207,9 @@ class WireConnection(PacketConnection):
         self.pending_replies = 0
         try:
             self._force_close()
-        except RuntimeError:  # under gevent: another greenlet is reading
+        except (RuntimeError, ValueError):
+            # Under gevent another greenlet is reading; or an interrupt came while the
+            # reader was made of PyMySQL's.
             if self._sock is not None:
                 self._sock.close()
             self._sock = self._rfile = None

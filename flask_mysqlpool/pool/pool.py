@@ -21,6 +21,7 @@ import pymysql
 from dbutils.pooled_db import NotSupportedError
 from dbutils.pooled_db import PooledDB
 
+from ..config.converters import MOST
 from ..config.settings import Settings
 from ..driver.connector import Connector
 from ..errors import ConfigError
@@ -286,10 +287,10 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         :raise ConfigError: as there.
         """
         least = max(1, self.settings.min_size)
-        if type(max_size) is not int or max_size < least:
+        if type(max_size) is not int or not least <= max_size <= MOST:
             raise ConfigError(
-                f"pool {self.name!r}: max_size must be a whole number of at least"
-                f" {least} (1 and MYSQLPOOL_MIN_SIZE), not {max_size!r}"
+                f"pool {self.name!r}: max_size must be a whole number from {least} (1"
+                f" and MYSQLPOOL_MIN_SIZE) to {MOST}"
             )
 
     def close(self) -> None:

@@ -175,7 +175,7 @@ def test_resize_says_what_it_was(shop: flask.Flask) -> None:
     assert pool_of(shop, "reports").stats().max_size == 7
 
 
-@pytest.mark.parametrize("size", ["0", "-1", "x", "1.5"])
+@pytest.mark.parametrize("size", ["0", "-1", "x", "1.5", "2147483648", "9" * 30])
 def test_resize_to_what_is_no_size(shop: flask.Flask, size: str) -> None:
     with shop.app_context():
         get_db()
