@@ -223,6 +223,17 @@ def _getaddrinfo() -> t.Any:
     return socket.getaddrinfo
 
 
+def _no_descriptor() -> OSError | None:
+    """Return the error if no descriptor is left: a look-up, which cannot ask anybody
+    then, says that the name is not known.
+    """
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error
+    return None
+
+
 def _lookup_error(host: str, error: Exception) -> OSError:
     """Return an error of the same kind, as each caller needs one of its own."""
     reason = error.strerror if isinstance(error, OSError) else None
@@ -325,7 +336,8 @@ class _Lookup:
                 socket.EAI_NONAME, "it has no address"
             )
         except Exception as error:
-            answer = error.with_traceback(None)  # it would hold this look-up
+            answer = _no_descriptor() or error
+            answer.with_traceback(None)  # it would hold this look-up
         finally:
             self._end(answer)
 

@@ -474,6 +474,24 @@ def test_shortage_here_is_no_failure_of_an_address(
     assert "no memory left for sockets" in local_shortage(raised.value)
 
 
+def test_name_that_nobody_could_be_asked_for_is_a_shortage(
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a descriptor the resolver says that the name is not known."""
+    resolver.error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    with pytest.raises(socket.gaierror):
+        open_socket("db", 3306, time.monotonic() + LONG)
+
+    def full(*arguments: object) -> t.NoReturn:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", full)
+        with pytest.raises(OSError, match="cannot look up 'db'") as raised:
+            open_socket("db", 3306, time.monotonic() + LONG)
+    assert "no file descriptor" in local_shortage(raised.value)
+
+
 def test_other_addresses_are_tried_in_a_shortage(
     network: Network, resolver: Resolver
 ) -> None:
