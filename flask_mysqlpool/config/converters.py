@@ -225,19 +225,6 @@ def mapping(value: t.Any) -> Mapping[t.Any, t.Any]:
     return value
 
 
-# The only keys that PyMySQL looks at. Another one would be without effect.
-TLS_OPTIONS = (
-    "ca",
-    "capath",
-    "cert",
-    "key",
-    "password",
-    "cipher",
-    "check_hostname",
-    "verify_mode",
-)
-
-
 def tls(value: t.Any) -> ssl.SSLContext | Mapping[str, t.Any]:
     if isinstance(value, ssl.SSLContext):
         return value
@@ -245,7 +232,34 @@ def tls(value: t.Any) -> ssl.SSLContext | Mapping[str, t.Any]:
         raise ConversionError("an ssl.SSLContext or a mapping of TLS options")
     if not set(value) <= set(TLS_OPTIONS):
         raise ConversionError(f"a mapping with no keys but {', '.join(TLS_OPTIONS)}")
-    return value
+    options = {}
+    for option, given in value.items():
+        if given is not None:
+            try:
+                options[option] = TLS_OPTIONS[option](given)
+            except ConversionError as error:
+                wanted = f'a mapping whose "{option}" is {error}'
+                raise ConversionError(wanted) from None
+    return options
+
+
+# PyMySQL ignores any other, and without a CA checks nothing then.
+VERIFY_MODES = ("none", "0", "false", "no", "optional", "required", "1", "true", "yes")
+
+
+def _verify_mode(value: t.Any) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, ssl.VerifyMode):
+        value = value.name.removeprefix("CERT_")
+    word = value.lower() if isinstance(value, str) else ""
+    if word not in VERIFY_MODES:
+        raise ConversionError("true, false, none, optional or required")
+    return word
+
+
+def _key_password(value: t.Any) -> t.Any:
+    return value if callable(value) or isinstance(value, bytes) else text(value)
 
 
 def file(value: t.Any) -> str:
@@ -262,8 +276,29 @@ def folder(value: t.Any) -> str:
     return path
 
 
+def _folders(value: t.Any) -> str:
+    """Convert to the paths of folders, as OpenSSL splits them."""
+    path = os.path.expanduser(_path(value))
+    if not all(map(os.path.isdir, path.split(os.pathsep))):
+        raise ConversionError("the path of a folder that exists")
+    return path
+
+
 def _path(value: t.Any) -> str:
     return name(os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
+# The only keys that PyMySQL looks at. Another one would be without effect.
+TLS_OPTIONS: dict[str, Convert] = {
+    "ca": file,
+    "capath": _folders,
+    "cert": file,
+    "key": file,
+    "password": _key_password,
+    "cipher": name,
+    "check_hostname": flag,
+    "verify_mode": _verify_mode,
+}
 
 
 def charset(value: t.Any) -> str:

@@ -202,7 +202,9 @@ class Settings:
     ssl: ssl.SSLContext | Mapping[str, t.Any] | None = _driver(
         converters.tls,
         "An :class:`ssl.SSLContext`, instead of the single ``SSL_*`` keys, or a mapping"
-        " of PyMySQL's TLS options. With an empty one TLS is required.",
+        " of PyMySQL's TLS options. With an empty one TLS is required. Its"
+        ' ``verify_mode`` is ``True``, ``False``, ``"none"``, ``"optional"`` or'
+        ' ``"required"``, or one of :class:`ssl.VerifyMode`.',
         secret=True,
     )
     server_public_key: str | bytes | None = _driver(

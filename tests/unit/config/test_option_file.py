@@ -76,11 +76,11 @@ def test_server_that_is_named_is_the_one(
 
 
 def test_tls_of_the_file_is_never_lost_silently(my_cnf: MakeFile) -> None:
-    path = my_cnf("[client]\nhost=db\nssl-ca=/ca.pem\n")
-    assert read(path).ssl == {"ca": "/ca.pem"}
+    path = my_cnf(f"[client]\nhost=db\nssl-ca={__file__}\n")
+    assert read(path).ssl == {"ca": __file__}
     assert read(path, ssl_disabled=True).ssl is None
     both = read(path, ssl={"check_hostname": False}).ssl
-    assert both == {"ca": "/ca.pem", "check_hostname": False}
+    assert both == {"ca": __file__, "check_hostname": False}
     context = ssl.create_default_context()
     assert read(path, ssl=context).ssl is context
     with pytest.raises(ConfigError, match="MYSQLPOOL_SSL_VERIFY_CERT would be lost"):

@@ -10,9 +10,11 @@ import pytest
 
 from flask_mysqlpool import ConfigError
 from flask_mysqlpool import Pool
+from flask_mysqlpool.config.converters import TLS_OPTIONS
 from flask_mysqlpool.config.settings import Settings
 from flask_mysqlpool.config.tls import asked_mode
 from flask_mysqlpool.config.tls import MODES
+from flask_mysqlpool.driver.connector import Connector
 
 from ...support.pools import settings_for
 
@@ -176,3 +178,87 @@ def test_public_key_may_be_given_itself() -> None:
     assert "must be the path of a PEM file that exists" in refusal(
         server_public_key="x"
     )
+
+
+# The options of PyMySQL's in `ssl`
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, 1, 2, 5, 1.0, 2.5, "", " ", "2", "verify", "cert_required", "required "),
+        *("CERT_REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY", "on", "yes\n", b"required"),
+        *([], ["required"], {}, object(), ssl.SSLContext, lambda: "required"),
+    ],
+)
+@pytest.mark.parametrize("ca", [True, False])
+def test_verify_mode_that_pymysql_does_not_know_is_refused(
+    value: t.Any, ca: bool, file: str
+) -> None:
+    """PyMySQL takes it for none, and checks no certificate then."""
+    options = {"verify_mode": value} | ({"ca": file} if ca else {})
+    assert refusal(ssl=options) == (
+        'MYSQLPOOL_SSL must be a mapping whose "verify_mode" is true, false, none,'
+        " optional or required"
+    )
+
+
+@pytest.mark.parametrize(
+    ("verify", "values"),
+    [
+        (ssl.CERT_NONE, [False, "none", "0", "False", "NO", ssl.CERT_NONE, None]),
+        (ssl.CERT_OPTIONAL, ["optional", "Optional", ssl.CERT_OPTIONAL]),
+        (ssl.CERT_REQUIRED, [True, "required", "1", "True", "YES", ssl.CERT_REQUIRED]),
+    ],
+)
+def test_verify_mode_is_in_force(verify: ssl.VerifyMode, values: list[t.Any]) -> None:
+    for value in values:
+        settings = settings_for(URL, ssl={"verify_mode": value})
+        assert Connector(settings)._session({}).ctx.verify_mode == verify, value
+
+
+def test_option_that_is_none_is_not_set() -> None:
+    options = dict.fromkeys(TLS_OPTIONS)
+    settings = settings_for(URL, ssl=options, ssl_mode="VERIFY_IDENTITY")
+    assert settings.ssl == {}
+    assert Connector(settings)._session({}).tls_mode == "VERIFY_IDENTITY"
+
+
+@pytest.mark.parametrize("option", ["ca", "capath", "cert", "key"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(5.5, 5, 0, True, b"/ca.pem", [], {}, object(), "", "/no/such\0", "/\ud800"),
+        *("/no/such\x1b[31m", "/no/such", "hunter2", Path("/no/such"), "/dev/null"),
+        "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+    ],
+)
+def test_path_in_the_mapping_is_checked_and_not_shown(
+    option: str, value: t.Any
+) -> None:
+    said = refusal(ssl={option: value})
+    assert said.startswith(f'MYSQLPOOL_SSL must be a mapping whose "{option}" is ')
+    assert said.isprintable()
+    assert "hunter2" not in said and "no/such" not in said
+
+
+def test_paths_of_the_mapping_are_those_of_single_keys(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = {"ca": Path(file), "cert": "~/file.pem", "capath": f"{tmp_path}:/tmp"}
+    read = settings_for(URL, ssl=given).ssl
+    assert isinstance(read, dict)
+    assert read["ca"] == read["cert"] == file
+    assert read["capath"] == f"{tmp_path}:/tmp"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("check_hostname", "perhaps"), ("check_hostname", 2), ("password", 5)),
+        *(("cipher", 5), ("cipher", "AES\0"), ("cipher", ""), ("password", "a\0")),
+    ],
+)
+def test_wrong_option_of_the_mapping_is_refused(option: str, value: t.Any) -> None:
+    assert f'whose "{option}" is ' in refusal(ssl={option: value})
