@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+
 from ..config.settings import Settings
 from .server_info import ServerInfo
 
@@ -15,10 +17,11 @@ def judge_tls(settings: Settings, info: ServerInfo) -> tuple[str, str]:
     text = f"mode {mode}, {encrypted}, logged in with {info.login_plugin}"
     if mode == "VERIFY_IDENTITY":
         return text, ""
-    if settings.unix_socket or settings.host in ("127.0.0.1", "::1", "localhost"):
+    host = settings.host or "localhost"
+    if settings.unix_socket or host in ("127.0.0.1", "::1", "localhost"):
         return f"{text}; the connection stays on this machine", ""
     if mode == "VERIFY_CA":
-        if settings.ssl_ca or settings.ssl or settings.read_default_file:
+        if _has_own_ca(settings):
             return text, ""
         text += "; any certificate that the system trusts is accepted"
         return text, "set MYSQLPOOL_SSL_MODE to VERIFY_IDENTITY"
@@ -30,3 +33,9 @@ def judge_tls(settings: Settings, info: ServerInfo) -> tuple[str, str]:
     if settings.server_public_key is None:
         text += "; whoever answers can get the password"
     return text, _VERIFY if info.tls else f"enable TLS on the server, {_VERIFY}"
+
+
+def _has_own_ca(settings: Settings) -> bool:
+    if isinstance(settings.ssl, ssl.SSLContext):  # yours to know
+        return True
+    return bool(settings.ssl_ca or (settings.ssl or {}).keys() & {"ca", "capath"})

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import ssl
 import typing as t
 from pathlib import Path
 
 import pytest
 
+from flask_mysqlpool.config.settings import Settings
+from flask_mysqlpool.diagnostics.tls import judge_tls
+
 from ...support.check_case import CheckCase
+from ...support.check_case import VIEW
 
 CIPHER = "TLS_AES_256_GCM_SHA384"
 KEY = "-----BEGIN PUBLIC KEY-----"
@@ -16,7 +22,7 @@ KEY = "-----BEGIN PUBLIC KEY-----"
 def found(mode: str, cipher: str, **settings: t.Any) -> tuple[str, str, str]:
     """Return the verdict, the text and the change."""
     case = CheckCase()
-    case.bind(ssl_verify_identity=False, **settings)
+    case.bind(**{"ssl_verify_identity": False, **settings})
     case.view(tls_mode=mode, tls=cipher)
     finding = case.found("tls")
     return finding.verdict, finding.text, finding.change
@@ -51,6 +57,48 @@ def test_verdict(
     own.touch()
     given = settings | ({"ssl_ca": own} if "ssl_ca" in settings else {})
     assert found(mode, cipher, **given)[0] == verdict
+
+
+OWN_CAS: list[tuple[dict[str, t.Any], str]] = [
+    ({"ssl": {}}, "warning"),
+    ({"ssl": {"verify_mode": True}}, "warning"),
+    ({"ssl": {"cert": "pem", "cipher": "AES"}}, "warning"),
+    ({"ssl": {"ca": "pem"}}, "ok"),
+    ({"ssl": {"capath": "/tmp"}}, "ok"),
+    ({"ssl": ssl.create_default_context()}, "ok"),
+    ({"read_default_file": "user=app"}, "warning"),
+    ({"read_default_file": "ssl-cipher=AES"}, "warning"),
+    ({"read_default_file": "ssl-ca={pem}"}, "ok"),
+    ({"read_default_file": "user=app", "ssl_ca": "pem"}, "ok"),
+]
+
+
+@pytest.mark.parametrize(("settings", "verdict"), OWN_CAS)
+def test_verify_ca_needs_a_ca_of_ones_own(
+    settings: dict[str, t.Any], verdict: str, tmp_path: Path
+) -> None:
+    """Wherever it is given: any certificate that the system trusts is accepted else."""
+    pem, file = tmp_path / "ca.pem", tmp_path / "my.cnf"
+    pem.touch()
+    given: dict[str, t.Any] = {"ssl_verify_identity": None, **settings}
+    if lines := given.get("read_default_file"):
+        file.write_text(f"[client]\n{lines.format(pem=pem)}\n")
+        given["read_default_file"] = file
+    for name, value in given.items():
+        if value == "pem":
+            given[name] = pem
+        elif isinstance(value, dict):
+            given[name] = {k: pem if v == "pem" else v for k, v in value.items()}
+    assert found("VERIFY_CA", CIPHER, **given)[0] == verdict
+
+
+@pytest.mark.parametrize("mode", ["DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA"])
+def test_no_host_is_this_machine(mode: str) -> None:
+    settings = Settings.from_config({"MYSQLPOOL_USER": "app"})["default"]
+    info = dataclasses.replace(VIEW, tls_mode=mode, tls=CIPHER)
+    text, change = judge_tls(settings, info)
+    assert text.endswith("; the connection stays on this machine")
+    assert change == ""
 
 
 @pytest.mark.parametrize("cipher", [CIPHER, ""])
