@@ -19,6 +19,7 @@ from .option_file import option_file_settings
 from .tls import asked_mode
 from .tls import check_tls
 from .tls import replaced
+from .tls import unset_options
 from .url import url_parts
 
 if t.TYPE_CHECKING:
@@ -167,11 +168,14 @@ class _Layer:
                 raise ConfigError(f"{self._key_of('read_default_group')} needs {key}")
             return self
         file = _Layer(self._fields, lambda name: f"{name} in the file of {key}")
-        for name, value in option_file_settings(path, group or "client", key).items():
+        values = option_file_settings(path, group or "client", key)
+        if asked_mode(self._values.get) == "DISABLED":
+            values.pop("ssl_mode", None)
+        if options := unset_options(values.pop("ssl", {}), self._values):
+            values["ssl"] = options
+        for name, value in values.items():
             file._set(name, value, file._key)
-        mode = asked_mode(self._values.get)
-        unused = mode == "DISABLED" or self._values.get("ssl_mode") == "PREFERRED"
-        merged = self._merged(file, {"ssl"} if unused else set())
+        merged = self._merged(file, set())
         ours, its = self._values.get("ssl"), file._values.get("ssl")
         if isinstance(ours, Mapping) and isinstance(its, Mapping):
             merged._values["ssl"] = {**its, **ours}

@@ -16,7 +16,7 @@ from pymysql.optionfile import Parser
 
 from ..errors import ConfigError
 
-# PyMySQL looks at these options and ignores all others.
+# PyMySQL looks at these options, and at TLS ones, and ignores all others.
 _SETTINGS = {
     "host": "host",
     "port": "port",
@@ -25,6 +25,7 @@ _SETTINGS = {
     "database": "database",
     "bind-address": "bind_address",
     "default-character-set": "charset",
+    "ssl-mode": "ssl_mode",  # this one PyMySQL ignores
 }
 _TLS_OPTIONS = ("ca", "capath", "cert", "key", "password", "cipher")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import typing as t
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -118,3 +119,25 @@ def replaced(own: Mapping[str, t.Any]) -> set[str]:
     elif own.keys() & {"ssl_verify_cert", "ssl_verify_identity", "ssl_disabled"}:
         names.add("ssl_mode")
     return names
+
+
+def single_key(option: str) -> str:
+    """Return the name of the single setting for one of PyMySQL's TLS options."""
+    return "ssl_key_password" if option == "password" else f"ssl_{option}"
+
+
+def unset_options(
+    options: Mapping[str, t.Any], own: Mapping[str, t.Any]
+) -> dict[str, t.Any]:
+    """Return those of PyMySQL's ``options`` that the settings ``own`` do not set, and
+    for which they leave a use.
+    """
+    ours = own.get("ssl")
+    unused = asked_mode(own.get) == "DISABLED" or own.get("ssl_mode") == "PREFERRED"
+    if unused or isinstance(ours, ssl.SSLContext):
+        return {}
+    return {
+        option: value
+        for option, value in options.items()
+        if option not in (ours or {}) and own.get(single_key(option)) is None
+    }

@@ -66,8 +66,9 @@ class Connector:
             in_force = self._session({}).tls_mode
             if mode and mode != in_force:
                 raise ConfigError(
-                    f"MYSQLPOOL_SSL_MODE is {mode}, but MYSQLPOOL_SSL or the option"
-                    f" file asks for {in_force}: keep one of them"
+                    f"MYSQLPOOL_SSL_MODE or the option file's ssl-mode is {mode}, but"
+                    " MYSQLPOOL_SSL or the TLS options of the option file ask for"
+                    f" {in_force}: keep one of them"
                 )
 
     def renew(self) -> None:

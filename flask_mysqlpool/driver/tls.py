@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 from ..config.settings import Settings
 from ..config.tls import asked_mode
+from ..config.tls import single_key
 from ..errors import ConfigError
 from .sockets import local_shortage
 
@@ -145,8 +146,7 @@ class TLS:
     def _key(self, option: str) -> str:
         """Return the key of the setting that gives an option of PyMySQL's."""
         if self._settings.ssl is None:
-            field = "ssl_key_password" if option == "password" else f"ssl_{option}"
-            return f"MYSQLPOOL_{field.upper()}"
+            return f"MYSQLPOOL_{single_key(option).upper()}"
         file = f" or ssl-{option} in the file of MYSQLPOOL_READ_DEFAULT_FILE"
         return (
             f'MYSQLPOOL_SSL["{option}"]{file * bool(self._settings.read_default_file)}'

@@ -12,6 +12,7 @@ import pytest
 
 from flask_mysqlpool import ConfigError
 from flask_mysqlpool.config.settings import Settings
+from flask_mysqlpool.config.tls import MODES
 
 MakeFile = t.Callable[[str], str]
 
@@ -85,6 +86,70 @@ def test_tls_of_the_file_is_never_lost_silently(my_cnf: MakeFile) -> None:
     assert read(path, ssl=context).ssl is context
     with pytest.raises(ConfigError, match="MYSQLPOOL_SSL_VERIFY_CERT would be lost"):
         read(path, ssl_verify_cert=True)
+
+
+@pytest.mark.parametrize("option", ["ca", "cert", "key", "password"])
+def test_single_tls_key_wins_over_its_option(option: str, my_cnf: MakeFile) -> None:
+    path = my_cnf(f"[client]\nssl-{option}=/no/such\n")
+    key = "ssl_key_password" if option == "password" else f"ssl_{option}"
+    more = {"ssl_cert": __file__} if option == "key" else {}
+    settings = read(path, **{key: __file__}, **more)
+    assert settings.ssl is None
+    assert getattr(settings, key) == __file__
+
+
+def test_option_that_no_tls_key_sets_is_not_lost_silently(my_cnf: MakeFile) -> None:
+    path = my_cnf(f"[client]\nssl-ca={__file__}\nssl-cipher=AES\n")
+    with pytest.raises(ConfigError, match="so MYSQLPOOL_SSL_CA would be lost"):
+        read(path, ssl_ca=__file__)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        *({"ssl_disabled": True}, {"ssl_mode": "DISABLED"}, {"ssl_mode": "PREFERRED"}),
+        *({"ssl": ssl.create_default_context()}, {"ssl": {"ca": __file__}}),
+    ],
+)
+def test_tls_option_without_a_use_is_not_looked_at(
+    keys: dict[str, t.Any], my_cnf: MakeFile
+) -> None:
+    path = my_cnf("[client]\nssl-ca=/no/such\n")
+    assert read(path, **keys).ssl == keys.get("ssl")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mode_of_the_file_counts_where_no_key_gives_one(
+    mode: str, my_cnf: MakeFile
+) -> None:
+    path = my_cnf(f"[client]\nssl_mode = {mode.lower()}\n")
+    assert read(path).ssl_mode == mode
+    assert read(path, ssl_mode="REQUIRED").ssl_mode == "REQUIRED"
+    assert read(path, ssl_disabled=True).ssl_mode is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "keys"),
+    [
+        ("VERIFY_IDENTITY", {"ssl_verify_cert": False}),
+        ("VERIFY_IDENTITY", {"ssl_verify_identity": False}),
+        ("REQUIRED", {"ssl_verify_cert": True}),
+        ("REQUIRED", {"ssl_ca": __file__}),
+        ("DISABLED", {"ssl": {}}),
+    ],
+)
+def test_key_that_contradicts_the_mode_of_the_file_is_refused(
+    mode: str, keys: dict[str, t.Any], my_cnf: MakeFile
+) -> None:
+    path = my_cnf(f"[client]\nssl-mode={mode}\n")
+    said = f"ssl_mode in the file of MYSQLPOOL_READ_DEFAULT_FILE is {mode}, but "
+    with pytest.raises(ConfigError, match=f"^{said}"):
+        read(path, **keys)
+
+
+def test_unknown_mode_of_the_file_is_refused(my_cnf: MakeFile) -> None:
+    with pytest.raises(ConfigError, match="must be one of DISABLED, PREFERRED"):
+        read(my_cnf("[client]\nssl-mode=VERIFY\n"))
 
 
 def test_group_is_the_one_that_is_named(my_cnf: MakeFile) -> None:

@@ -142,7 +142,7 @@ def test_unknown_tls_option_is_refused(option: str) -> None:
 def test_mode_that_contradicts_a_context_is_refused() -> None:
     context = ssl.create_default_context()
     Pool(settings_for(URL, ssl=context, ssl_mode="VERIFY_IDENTITY"))
-    with pytest.raises(ConfigError, match="asks for VERIFY_IDENTITY: keep one of them"):
+    with pytest.raises(ConfigError, match="ask for VERIFY_IDENTITY: keep one of them"):
         Pool(settings_for(URL, ssl=context, ssl_mode="REQUIRED"))
 
 

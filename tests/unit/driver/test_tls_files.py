@@ -176,8 +176,22 @@ def test_mode_says_how_the_ca_of_an_option_file_is_used(
 def test_mode_that_contradicts_an_option_file(files: Files, tmp_path: Path) -> None:
     options = tmp_path / "my.cnf"
     options.write_text(f"[client]\nssl-ca = {files.own.cert}\n")
-    with pytest.raises(ConfigError, match="the option file asks for VERIFY_IDENTITY"):
+    with pytest.raises(ConfigError, match="the option file ask for VERIFY_IDENTITY"):
         Pool(settings_for(URL, read_default_file=options, ssl_mode="REQUIRED"))
+
+
+@pytest.mark.parametrize("ca", [True, False])
+@pytest.mark.parametrize("mode", ["VERIFY_CA", "VERIFY_IDENTITY"])
+def test_mode_of_an_option_file_is_in_force(
+    mode: str, ca: bool, files: Files, tmp_path: Path
+) -> None:
+    options = tmp_path / "my.cnf"
+    lines = f"ssl-ca={files.own.cert}\n" if ca else ""
+    options.write_text(f"[client]\nssl-mode={mode}\n{lines}")
+    for given in ({}, {"ssl_ca": files.own.cert}, {"ssl": {"cipher": "AES256-SHA"}}):
+        connector = Connector(settings_for(URL, read_default_file=options, **given))
+        connector.check()
+        assert connector._session({}).tls_mode == mode, given
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
