@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import configparser
 import contextlib
+import errno
 import functools
 import typing as t
 
@@ -35,6 +36,7 @@ def option_file_settings(path: str, group: str, key: str) -> dict[str, t.Any]:
 
     :param key: names the file in an error.
     :raise ConfigError: it cannot be read.
+    :raise OSError: this process has too many open files.
     """
     options = _options(path, group, key)
     settings: dict[str, t.Any] = {
@@ -68,6 +70,8 @@ def _options(path: str, group: str, key: str) -> dict[str, str]:
             # To this parser an indented line would go on with the value before.
             parser.read_file(f"{line.strip()}\n" for line in file)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # the file may well be right
         problem = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError:
         problem = "is not in UTF-8"

@@ -82,13 +82,9 @@ class Connector:
             server are not set up for each other.
         """
         arguments: dict[str, t.Any] = dict(_OTHERWISE)
-        password: t.Any = self.settings.password
-        if callable(password):
-            password = password()
+        password = self._password()
         if not self.settings.program_name:  # for the server's own view of who it is
             arguments["program_name"] = f"{self._program}:{os.getpid()}"
-        if isinstance(password, str):
-            password = password.encode()  # PyMySQL takes latin1, unlike the servers
         if password is not None:
             arguments["password"] = password
         try:
@@ -113,6 +109,16 @@ class Connector:
             self._role = session.role
             self._role_known_until = time.monotonic() + ROLE_CACHE_SECONDS
         return session
+
+    def _password(self) -> t.Any:
+        password: t.Any = self.settings.password
+        if callable(password):
+            try:
+                password = password()
+            except ConfigError as error:  # an option file that was there at first
+                raise err.OperationalError(CR.CR_AUTH_PLUGIN_ERR, str(error)) from error
+        # PyMySQL takes latin1, unlike the servers.
+        return password.encode() if isinstance(password, str) else password
 
     def _session(self, arguments: dict[str, t.Any]) -> Session:
         """Make a session that is not connected.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import time
 import typing as t
 from pathlib import Path
@@ -16,6 +18,7 @@ from pymysql.constants import CR
 
 from flask_mysqlpool import ConfigError
 from flask_mysqlpool import Pool
+from flask_mysqlpool import PoolTimeout
 from flask_mysqlpool.driver.connector import Connector
 
 from ...support.certificates import Certificate
@@ -330,3 +333,62 @@ def test_mode_in_force(settings: dict[str, t.Any], mode: str) -> None:
     connector = Connector(settings_for("mysql://app@h", **settings))
     made.append(connector._session({}).tls_mode)
     assert made == [mode]
+
+
+@pytest.mark.parametrize("lines", [None, "", "password=x", "[other]"])
+def test_option_file_that_broke_at_runtime_is_an_error_of_the_driver(
+    lines: str | None, tmp_path: Path
+) -> None:
+    """As a TLS file that broke: what a view catches, and no outage."""
+    file = tmp_path / "my.cnf"
+    file.write_text("[client]\npassword=x\n")
+    settings = settings_for("mysql://app@127.0.0.1:1/bank", read_default_file=file)
+    with Pool(settings) as pool:
+        file.unlink()
+        if lines is not None:
+            file.write_text(lines)
+        for _ in range(2):
+            with pytest.raises(pymysql.err.OperationalError) as raised:
+                pool.connection()
+            assert raised.value.args[0] == CR.CR_AUTH_PLUGIN_ERR
+            text = raised.value.args[1]
+            assert text.startswith("the file of MYSQLPOOL_READ_DEFAULT_FILE ")
+            assert isinstance(raised.value.__cause__, ConfigError)
+        assert pool.outage is None
+
+
+def test_callable_without_a_password_is_an_error_of_the_driver() -> None:
+    password: t.Any = lambda: None  # noqa: E731
+    settings = settings_for("mysql://app@127.0.0.1:1/bank", password=password)
+    with Pool(settings) as pool, pytest.raises(pymysql.err.OperationalError) as raised:
+        pool.connection()
+    assert raised.value.args[0] == CR.CR_AUTH_PLUGIN_ERR
+    assert "MYSQLPOOL_PASSWORD must return text, not NoneType" in raised.value.args[1]
+
+
+def test_error_of_the_callable_reaches_the_caller_and_is_no_outage() -> None:
+    def password() -> t.NoReturn:
+        raise FileNotFoundError("/run/secrets/bank-password")
+
+    settings = settings_for("mysql://app@127.0.0.1:1/bank", password=password)
+    with Pool(settings) as pool:
+        with pytest.raises(FileNotFoundError, match="bank-password"):
+            pool.connection()
+        assert pool.outage is None
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_shortage_of_descriptors_is_no_wrong_option_file(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "my.cnf"
+    file.write_text("[client]\npassword=x\n")
+    settings = settings_for("mysql://app@127.0.0.1:1/bank", read_default_file=file)
+
+    def fail(*args: t.Any, **keywords: t.Any) -> t.NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    with Pool(settings) as pool, monkeypatch.context() as patched:
+        patched.setattr("builtins.open", fail)
+        with pytest.raises(PoolTimeout, match="this (process|machine) has no"):
+            pool.connection(timeout=0)
