@@ -170,7 +170,8 @@ def whole(low: int, high: int = MOST) -> Convert:
     return convert
 
 
-A_YEAR = 31_536_000  # also PyMySQL's limit; clocks and sockets allow little more
+# In seconds. It is PyMySQL's limit, too: clocks and sockets allow little more.
+A_YEAR = 31_536_000
 
 
 def seconds(*, above: bool = False) -> Convert:

@@ -305,6 +305,8 @@ class Settings:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
+# What one pool alone has no use for.
+APP_WIDE = {"binds", *(n for n, f in FIELDS.items() if f.metadata.get("app_wide"))}
 
 
 def _plain(value: t.Any) -> t.Any:

@@ -22,6 +22,7 @@ from dbutils.pooled_db import NotSupportedError
 from dbutils.pooled_db import PooledDB
 
 from ..config.converters import MOST
+from ..config.settings import APP_WIDE
 from ..config.settings import Settings
 from ..driver.connector import Connector
 from ..errors import ConfigError
@@ -136,8 +137,10 @@ class Pool(PooledDB):  # type: ignore[misc]  # DBUtils has no types
         :param url: as the setting ``MYSQLPOOL_URL``.
         :param name: for messages.
         :param settings: others, by their names in small letters: ``max_size=4``.
-        :raise ConfigError: a setting is unknown or its value wrong.
+        :raise ConfigError: a setting is unknown, its value wrong, or it needs an app.
         """
+        for needs_app in APP_WIDE & {key.lower() for key in settings}:
+            raise ConfigError(f"{needs_app} has no effect without an app: remove it")
         config = {f"MYSQLPOOL_{key.upper()}": value for key, value in settings.items()}
         config["MYSQLPOOL_URL"] = url
         return cls(Settings.from_config(config)["default"], name)

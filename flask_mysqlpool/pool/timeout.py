@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MAX_TIMEOUT = 31_536_000.0  # seconds, a year: as for the setting
+from ..config.converters import A_YEAR
 
 
 def checked_timeout(timeout: object) -> float:
@@ -16,9 +16,8 @@ def checked_timeout(timeout: object) -> float:
         if isinstance(timeout, bool):
             hint = " (DBUtils' shareable is a keyword here)"
         raise TypeError(f"timeout must be a number of seconds, not {timeout!r}{hint}")
-    if not 0 <= timeout <= MAX_TIMEOUT:  # as NaN is not
+    if not 0 <= timeout <= A_YEAR:  # as NaN is not
         raise ValueError(
-            f"timeout must be a number of seconds from 0 to {MAX_TIMEOUT:.0f}, not"
-            f" {timeout!r}"
+            f"timeout must be a number of seconds from 0 to {A_YEAR}, not {timeout!r}"
         )
     return timeout

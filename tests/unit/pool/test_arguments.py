@@ -11,8 +11,11 @@ from decimal import Decimal
 import pytest
 from dbutils.pooled_db import NotSupportedError
 
+from flask_mysqlpool import ConfigError
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolTimeout
+from flask_mysqlpool.config.converters import A_YEAR
+from flask_mysqlpool.pool.timeout import checked_timeout
 
 from ...support.fake_session import fake_pool
 
@@ -148,3 +151,16 @@ def test_shareable_of_dbutils_is_taken(shareable: bool) -> None:
     pool = fake_pool(max_size=2)
     with pool.connection(shareable=shareable), pool.connection(shareable=shareable):
         assert condition(pool) == (2, 2, 0, 0), "no connection is shared"
+
+
+@pytest.mark.parametrize("key", ["binds", "max_binds", "runtime_dir", "BINDS"])
+def test_setting_that_needs_an_app_is_refused_without_one(key: str) -> None:
+    given: dict[str, t.Any] = {key: {"reports": {"host": "replica"}}}
+    with pytest.raises(ConfigError, match=f"^{key.lower()} has no effect without an a"):
+        Pool.from_url("mysql://db", **given)
+
+
+def test_timeout_is_limited_as_the_setting() -> None:
+    checked_timeout(A_YEAR)
+    with pytest.raises(ValueError, match=f"from 0 to {A_YEAR}, not {A_YEAR + 1}$"):
+        checked_timeout(A_YEAR + 1)
