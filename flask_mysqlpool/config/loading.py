@@ -12,7 +12,6 @@ from collections.abc import Callable
 from collections.abc import Mapping
 
 from ..errors import ConfigError
-from .converters import CONTROL_CHARACTERS
 from .converters import ConversionError
 from .hints import hint
 from .option_file import option_file_settings
@@ -47,7 +46,7 @@ def load_settings(
     :raise ConfigError: a key is unknown or its value wrong; the text names it.
     """
     fields = {field.name: field for field in dataclasses.fields(settings_class)}
-    plain = {_plain_name(key): value for key, value in settings_keys(config).items()}
+    plain = _plain_values(config, fields)
     binds = _checked_binds(plain.pop("binds", None))
     base = _Layer(fields, _plain_key)
     base.read(plain)
@@ -75,7 +74,7 @@ def load_bind(
             f' {{"database": "shop"}}, or None, not {type(values).__name__}'
         )
     fields = {field.name: field for field in dataclasses.fields(settings_class)}
-    plain = {_plain_name(key): value for key, value in settings_keys(config).items()}
+    plain = _plain_values(config, fields)
     plain.pop("binds", None)
     base = _Layer(fields, _plain_key)
     base.read(plain)
@@ -240,10 +239,16 @@ def _plain_key(name: str) -> str:
     return f"{PREFIX}{name.upper()}"
 
 
-def _plain_name(key: str) -> str:
-    if key != key.upper():  # else two keys could set the same
-        raise ConfigError(f"{key} is not a setting; did you mean {key.upper()}?")
-    return key.removeprefix(PREFIX).lower()
+def _plain_values(config: Mapping[str, t.Any], fields: _Fields) -> dict[str, t.Any]:
+    values = {}
+    for key, value in settings_keys(config).items():
+        name = key.removeprefix(PREFIX)
+        if name != name.upper():  # else two keys could set the same
+            known = [*fields, "binds"]
+            meant = hint(name.upper(), known, _plain_key)
+            raise ConfigError(f"{key} is not a setting{meant}")
+        values[name.lower()] = value
+    return values
 
 
 def _key_in_bind(bind: str) -> _Key:
@@ -261,8 +266,8 @@ def _checked_binds(binds: t.Any) -> Mapping[str, Mapping[str, t.Any]]:
     for name, values in binds.items():
         if not isinstance(name, str) or not name:
             raise ConfigError(f"{PREFIX}BINDS has a bind whose name is not text")
-        if CONTROL_CHARACTERS.search(name):
-            raise ConfigError(f"{PREFIX}BINDS has a name with a control character")
+        if not name.isprintable():
+            raise ConfigError(f"{PREFIX}BINDS has a name that is not printable")
         if name == "default":
             raise ConfigError(
                 f'{PREFIX}BINDS must not hold "default": that bind is made of the'

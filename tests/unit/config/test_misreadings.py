@@ -267,9 +267,25 @@ def test_text_of_the_environment_is_what_was_written_or_refused(
         assert app.config[f"MYSQLPOOL_{name.upper()}"] == value
 
 
-def test_keys_in_lower_case_are_refused() -> None:
-    with pytest.raises(ConfigError, match="did you mean MYSQLPOOL_HOST?"):
-        Settings.from_config({"MYSQLPOOL_URL": URL, "MYSQLPOOL_host": "other"})
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("host", "; did you mean MYSQLPOOL_HOST?"),
+        ("Max_Size", "; did you mean MYSQLPOOL_MAX_SIZE?"),
+        ("hots", "; did you mean MYSQLPOOL_HOST?"),
+        ("binds", "; did you mean MYSQLPOOL_BINDS?"),
+        ("pool_size", "; did you mean MYSQLPOOL_MAX_SIZE?"),
+        ("creator", "; there is nothing to set for it here"),
+        ("foo", ""),
+        ("xyzzY", ""),
+    ],
+)
+def test_key_in_lower_case_is_refused_with_a_setting_that_there_is(
+    name: str, hint: str
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        Settings.from_config({"MYSQLPOOL_URL": URL, f"MYSQLPOOL_{name}": "other"})
+    assert str(raised.value) == f"MYSQLPOOL_{name} is not a setting{hint}"
 
 
 def test_keys_that_are_no_text_are_not_ours() -> None:
@@ -277,6 +293,16 @@ def test_keys_that_are_no_text_are_not_ours() -> None:
     assert Settings.from_config(config)["default"].host == "db"
 
 
-def test_name_of_a_bind_is_printable() -> None:
-    said = refusal({"MYSQLPOOL_BINDS": {"a\x1b[31m": {"host": "h"}}})
-    assert said == "MYSQLPOOL_BINDS has a name with a control character"
+@pytest.mark.parametrize(
+    "character",
+    ["\x1b", "\n", "\x9b", "\u202e", "\u2066", "\u200b", "\u2028", "\ufeff", "\ud800"],
+)
+def test_name_of_a_bind_is_printable(character: str) -> None:
+    said = refusal({"MYSQLPOOL_BINDS": {f"a{character}[31m": {"host": "h"}}})
+    assert said == "MYSQLPOOL_BINDS has a name that is not printable"
+
+
+@pytest.mark.parametrize("name", ["reports", "für uns", "記録", "a-b.c/d"])
+def test_printable_name_of_a_bind_is_taken(name: str) -> None:
+    read = Settings.from_config({"MYSQLPOOL_BINDS": {name: {"host": "h"}}})
+    assert read[name].host == "h"
