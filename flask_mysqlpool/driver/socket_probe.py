@@ -84,6 +84,22 @@ def _quick_listener(
     return quiet
 
 
+def unread_meter(sock: socket.socket) -> Callable[[], int]:
+    """Return a function that tells how much memory what has come in and was not read
+    takes, the end of the connection included: 0 where nothing has. It costs less than
+    :func:`listener`; where that has to poll, it always returns 0.
+    """
+    if _can_be_quick and sock.family != socket.AF_UNIX:
+        meter = partial(sock.getsockopt, socket.SOL_SOCKET, SO_MEMINFO)
+        try:
+            meter()
+        except OSError:
+            pass  # a kernel without it
+        else:
+            return meter
+    return lambda: 0
+
+
 def taker(sock: socket.socket) -> Callable[[], bytes]:
     """Return a function that takes what a socket has received, nothing at its end. It
     raises :exc:`BlockingIOError` where that would have to be waited for, and where

@@ -22,6 +22,7 @@ from pymysql.protocol import MysqlPacket
 
 from ..errors import PoolError
 from .arrivals import Reader
+from .farewell import farewell
 from .malformed import parsing
 from .malformed import raised_by_parsing
 from .packets import GONE
@@ -33,6 +34,7 @@ from .results import TrackedResult
 from .socket_probe import listener
 from .socket_probe import putter
 from .socket_probe import taker
+from .socket_probe import unread_meter
 
 # MySQL client/server protocol, capability flags.
 CLIENT_SESSION_TRACK = 1 << 23
@@ -87,6 +89,8 @@ class WireConnection(PacketConnection):
     #: Tells whether nothing has come in that was not asked for, the end of the
     #: connection included. Costs no round trip.
     quiet: Callable[[], bool] = staticmethod(lambda: False)
+    #: See socket_probe.unread_meter().
+    unread_memory: Callable[[], int] = staticmethod(lambda: 0)
     take: Callable[[], bytes]  # see socket_probe.taker()
     put: Callable[[bytes], int] = staticmethod(lambda data: 0)  # see putter()
 
@@ -247,7 +251,7 @@ class WireConnection(PacketConnection):
         sock = t.cast(socket.socket, self._sock)  # under TLS it is another one
         # What has come behind the answer to the login was not asked for.
         self._rfile = Reader(sock, self._rfile)
-        self.quiet = listener(sock)
+        self.quiet, self.unread_memory = listener(sock), unread_meter(sock)
         self.take, self.put = taker(sock), putter(sock)
 
     def set_character_set(self, charset: str, collation: str | None = None) -> None:
@@ -269,8 +273,19 @@ class WireConnection(PacketConnection):
         """Check that the last answer was all that came: else the rest would be taken
         for the answer to the next command.
         """
-        if self._rfile.has_unread():
-            raise self.lost("the server said more than it was asked")
+        try:
+            if not self._rfile.has_unread():
+                if not self.unread_memory():
+                    return
+                t.cast(socket.socket, self._sock).settimeout(0)
+                self._current_timeout = 0  # so that sending restores it
+            came = self._rfile.peek(4)
+        except OSError:
+            return  # there is nothing; what is broken is met by who sends
+        said = farewell(came[4:])
+        if said or not came:
+            raise self.lost(self._why_closed(said))
+        raise self.lost("the server said more than it was asked")
 
     def _execute_command(self, command: int, sql: str | bytes) -> None:
         """Send a command, as PyMySQL does but in fewer steps, and without its warning

@@ -230,6 +230,64 @@ def test_unasked_bytes_are_nobodys_answer(
         assert pool.stats().closed == {"dead": 1}
 
 
+FAREWELL = b"\x0d\x00\x00\x00\xff\xbf\x0f#HY000idle"
+
+
+@pytest.mark.parametrize("sent", [OK_PACKET, b"x", FAREWELL])
+@pytest.mark.parametrize("ended", [False, True])
+def test_unasked_bytes_between_two_statements_are_nobodys_answer(
+    make_pool: MakePool, mysql_url: str, sent: bytes, ended: bool
+) -> None:
+    """They come after an answer was read, and lie at the socket."""
+    with TCPProxy(mysql_url) as proxy:
+        pool = make_pool(proxy.url, max_size=1, read_timeout=5, autocommit=True)
+        with pool.connection() as db:
+            execute(db, "SELECT 1")
+            proxy.sessions[0].inject(sent)
+            if ended:
+                proxy.sessions[0].end()
+            session = db.session
+            wait_until(lambda: not session.quiet())
+            before = len(proxy.statements)
+            with pytest.raises(pymysql.err.OperationalError) as raised:
+                execute(db, "DO 1")
+            assert len(proxy.statements) == before, "nothing was sent"
+            why = "idle" if sent is FAREWELL else "more than it was asked"
+            assert raised.value.args[0] == 2013 and why in str(raised.value)
+        check_sound(pool)
+
+
+def test_unasked_bytes_before_a_return_cost_the_connection(
+    make_pool: MakePool, mysql_url: str
+) -> None:
+    with TCPProxy(mysql_url) as proxy:
+        pool = make_pool(proxy.url, max_size=1, read_timeout=5)
+        with pool.connection() as db:
+            execute(db, "SELECT 1")
+            proxy.sessions[0].inject(OK_PACKET)
+            session = db.session
+            wait_until(lambda: not session.quiet())
+        assert pool.stats().closed == {"broken": 1}
+        check_sound(pool)
+
+
+def test_end_between_two_statements_is_a_lost_connection(
+    make_pool: MakePool, mysql_url: str
+) -> None:
+    with TCPProxy(mysql_url) as proxy:
+        pool = make_pool(proxy.url, max_size=1, read_timeout=5)
+        with pool.connection() as db:
+            execute(db, "SELECT 1")
+            proxy.sessions[0].end()
+            session = db.session
+            wait_until(lambda: not session.quiet())
+            lost = r"\(the server closed the connection\)"
+            with pytest.raises(pymysql.err.OperationalError, match=lost) as raised:
+                execute(db, "DO 1")
+            assert raised.value.args[0] == 2013
+        check_sound(pool)
+
+
 # The answer to a ROLLBACK that was sent at the return
 
 

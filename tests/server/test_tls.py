@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import typing as t
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pymysql
@@ -20,6 +21,9 @@ from flask_mysqlpool.testing import PrivateServer
 
 from ..support.certificates import make_certificate
 from ..support.pools import settings_for
+from ..support.queries import execute
+from ..support.tcp_proxy import TCPProxy
+from ..support.waiting import wait_until
 
 
 class TLSServer:
@@ -173,3 +177,19 @@ def test_server_without_tls_is_refused_where_it_is_required(mysql_url: str) -> N
         pool.connection()
     assert pool.outage is None
     pool.close()
+
+
+@pytest.mark.parametrize("how", ["bytes", "end"])
+def test_what_comes_between_two_statements(tls_server: TLSServer, how: str) -> None:
+    with TCPProxy(tls_server.mariadb.url("bank")) as proxy:
+        settings = settings_for(proxy.url, ssl_mode="REQUIRED", read_timeout=5)
+        with closing(Pool(settings)) as pool, pool.connection() as db:
+            assert execute(db, "SELECT 1") == ((1,),)
+            session, relayed = db.session, proxy.sessions[0]
+            relayed.inject(b"no record of TLS") if how == "bytes" else relayed.end()
+            wait_until(lambda: not session.quiet())
+            with pytest.raises(pymysql.err.OperationalError) as raised:
+                execute(db, "SELECT 2")
+            if how == "end":
+                assert "the server closed the connection" in str(raised.value)
+            assert not db.open

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 
 import pytest
 
 from flask_mysqlpool.driver.socket_probe import listener
+from flask_mysqlpool.driver.socket_probe import unread_meter
 
 from ...support.waiting import wait_until
 
@@ -42,3 +44,25 @@ def test_socket_is_quiet_until_something_comes(
                 theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             theirs.close()
         wait_until(lambda: not quiet())
+
+
+def test_memory_of_what_is_unread() -> None:
+    ours, theirs = pair(socket.AF_INET)
+    with ours, theirs:
+        memory = unread_meter(ours)
+        if sys.platform != "linux":
+            pytest.skip("it would have to poll")
+        assert not memory()
+        theirs.sendall(b"x")
+        wait_until(lambda: memory() > 0)
+        assert ours.recv(1) == b"x"
+        assert not memory()
+        theirs.close()
+        wait_until(lambda: memory() > 0)
+
+
+def test_memory_is_not_asked_where_that_takes_a_poll() -> None:
+    ours, theirs = pair(socket.AF_UNIX)
+    with ours, theirs:
+        theirs.sendall(b"x")
+        assert unread_meter(ours)() == 0
