@@ -6,6 +6,8 @@ import io
 import socket
 import typing as t
 
+from .green_tls import receiver
+
 
 class _Arrivals(io.RawIOBase):
     """A socket to read from, which can be told that nothing more comes just now.
@@ -16,7 +18,7 @@ class _Arrivals(io.RawIOBase):
 
     def __init__(self, sock: socket.socket, file: io.RawIOBase) -> None:
         self._file = file
-        self._receive = sock.recv_into
+        self._receive = receiver(sock)
         self.paused = False
 
     def readable(self) -> bool:

@@ -23,6 +23,7 @@ from pymysql.protocol import MysqlPacket
 from ..errors import PoolError
 from .arrivals import Reader
 from .farewell import farewell
+from .green_tls import deadline_of
 from .malformed import parsing
 from .malformed import raised_by_parsing
 from .packets import GONE
@@ -267,7 +268,8 @@ class WireConnection(PacketConnection):
         self.tracked = bool(self.server_capabilities & CLIENT_SESSION_TRACK)
         if self.tracked:
             self.client_flag |= CLIENT_SESSION_TRACK
-        super()._request_authentication()  # type: ignore[misc]  # not in the stubs
+        with deadline_of(t.cast(socket.socket, self._sock), self._deadline):
+            super()._request_authentication()  # type: ignore[misc]  # not in the stubs
 
     def _check_nothing_unread(self) -> None:
         """Check that the last answer was all that came: else the rest would be taken

@@ -60,3 +60,8 @@ def test_connection_is_lent_in_the_thread_of_its_hub_only(case: str, url: str) -
 @pytest.mark.parametrize("library", ["eventlet", "gevent"])
 def test_name_is_looked_up(library: str, mysql_url: str) -> None:
     run(library, "lookup", mysql_url)
+
+
+@pytest.mark.parametrize("library", ["eventlet", "gevent"])
+def test_trickled_record_of_tls_keeps_the_deadline(library: str) -> None:
+    run(library, "trickle", "")

@@ -18,9 +18,12 @@ if sys.argv[1] == "eventlet":
 
 import functools
 import importlib
+import socket
 import threading
 import typing as t
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import flask
 
@@ -29,6 +32,10 @@ from flask_mysqlpool import MySQLPool
 from flask_mysqlpool import Pool
 from flask_mysqlpool import PoolTimeout
 
+from .certificates import make_certificate
+from .login_server import LoginServer
+from .login_server import read
+from .login_server import send
 from .pools import settings_for
 from .queries import execute
 from .waiting import wait_until
@@ -155,6 +162,57 @@ def threads(url: str) -> None:
 
 
 native_threads = threads
+
+
+class TricklingServer(LoginServer):
+    """Sends byte after byte of a record of TLS that never ends.
+
+    :param stage: at the ``"handshake"``, or after the ``"login"`` or the ``"set-up"``
+        of the session was asked for.
+    """
+
+    def __init__(self, folder: str, stage: str) -> None:
+        super().__init__(tls=make_certificate(Path(folder)).server_context())
+        self.enough = threading.Event()
+        self._stage = stage
+
+    def _talk(self, client: socket.socket) -> None:
+        send(client, 0, self._greeting())
+        read(client)  # SSLRequest
+        with client.dup() as raw:
+            if self._stage == "handshake":
+                raw.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03")
+            else:
+                assert self.tls is not None
+                client = self.tls.wrap_socket(client, server_side=True)
+                number, _ = read(client)
+                if self._stage == "set-up":
+                    send(client, number + 1, b"\0\0\0\x02\0\0\0")
+                    read(client)
+                raw.sendall(b"\x17\x03\x03\x40\x00")
+            with client:
+                while not self.enough.wait(0.02):
+                    raw.sendall(b"\0")
+
+
+def trickle(url: str) -> None:
+    """Let a server hold a checkout as long as it can."""
+    for stage in ("handshake", "login", "set-up"):
+        with TemporaryDirectory() as folder:
+            server = TricklingServer(folder, stage)
+        with server:
+            pool = pool_of(
+                server.url, ssl_disabled=None, ssl_mode="REQUIRED", timeout=0.5
+            )
+            try:
+                pool.connection()
+            except PoolTimeout as error:
+                assert "timed out" in str(error), error
+            else:
+                raise AssertionError("there is no connection")
+            assert pool.stats().size == 0
+            pool.close()
+            server.enough.set()  # eventlet leaves a socket open if its handshake fails
 
 
 def lookup(url: str) -> None:
