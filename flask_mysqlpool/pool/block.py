@@ -34,7 +34,12 @@ class Block(t.Generic[_T]):
         if self._entered is not None:
             raise RuntimeError("a transaction() block is entered once: make another")
         self._entered = self._open_block()
-        return self._entered.__enter__()
+        try:
+            return self._entered.__enter__()
+        except BaseException as error:
+            # After an interrupt the block may be open: nobody else would end it.
+            self._entered.__exit__(type(error), error, error.__traceback__)
+            raise
 
     def __exit__(
         self,
@@ -42,8 +47,8 @@ class Block(t.Generic[_T]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        entered = t.cast("AbstractContextManager[_T]", self._entered)
-        return entered.__exit__(kind, error, traceback)
+        assert self._entered is not None  # no call in which an interrupt could strike
+        return self._entered.__exit__(kind, error, traceback)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Decorate a function.
@@ -64,21 +69,21 @@ class Block(t.Generic[_T]):
 
     def _around_call(self, function: Callable[..., t.Any]) -> Callable[..., t.Any]:
         def call(*args: t.Any, **kwargs: t.Any) -> t.Any:
-            with self._open_block():
+            with Block(self._open_block):
                 return checked_result(function, function(*args, **kwargs))
 
         return call
 
     def _around_coroutine(self, function: Callable[..., t.Any]) -> Callable[..., t.Any]:
         async def coroutine(*args: t.Any, **kwargs: t.Any) -> t.Any:
-            with self._open_block():
+            with Block(self._open_block):
                 return await function(*args, **kwargs)
 
         return coroutine
 
     def _around_generator(self, function: Callable[..., t.Any]) -> Callable[..., t.Any]:
         def generator(*args: t.Any, **kwargs: t.Any) -> Generator[t.Any, t.Any, t.Any]:
-            with self._open_block():
+            with Block(self._open_block):
                 return (yield from function(*args, **kwargs))
 
         return generator
@@ -87,7 +92,7 @@ class Block(t.Generic[_T]):
         self, function: Callable[..., t.Any]
     ) -> Callable[..., t.Any]:
         async def generator(*args: t.Any, **kwargs: t.Any) -> AsyncIterator[t.Any]:
-            with self._open_block():
+            with Block(self._open_block):
                 inner = function(*args, **kwargs)
                 try:
                     async for value in inner:

@@ -108,17 +108,25 @@ class TransactionBlocks(SessionAttributes):
         transaction = self._transaction
         if transaction is None:
             transaction = self._transaction = Transaction(self.exchange)
-        depth = transaction.begin(session, wanted)
+        depth = transaction.depth
         try:
+            transaction.begin(session, wanted)
             yield self
             if self.entry is None:
                 raise stale_error(None)
             transaction.end(depth)
         except BaseException as error:
             # An error here says no more than the one under way.
-            if self.entry is not None:
-                if not transaction.roll_back(session, depth, error):
-                    self.close_because(session, error)
+            if self.entry is not None and transaction.depth > depth:
+                undone = False  # as after a second interrupt
+                try:
+                    undone = transaction.roll_back(session, depth, error)
+                except err.ProgrammingError:
+                    undone = True
+                    raise
+                finally:
+                    if not undone:
+                        self.close_because(session, error)
             raise
         if not depth:
             run(transaction.hooks.take())

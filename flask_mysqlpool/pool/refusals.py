@@ -43,8 +43,10 @@ def lost_error(lost_by: BaseException) -> InterfaceError:
 
 
 def busy_error() -> ConnectionBusyError:
-    """Return what is raised where another thread is in an exchange."""
+    """Return what is raised where another thread is in an exchange, or one never
+    ended.
+    """
     return ConnectionBusyError(
-        "another thread is using this connection: give each thread a connection of its"
-        " own, with pool.connection()"
+        "another thread is using this connection, or an exchange was interrupted: give"
+        " each thread a connection of its own, with pool.connection()"
     )

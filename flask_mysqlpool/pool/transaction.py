@@ -66,8 +66,8 @@ class Transaction:
         self._guarded = False  # the savepoint was set, and not asked for since
         self._reported = False  # the block has raised aborted_by
 
-    def begin(self, session: Session, characteristics: Characteristics) -> int:
-        """Begin a block; return how many there were.
+    def begin(self, session: Session, characteristics: Characteristics) -> None:
+        """Begin a block.
 
         :raise pymysql.err.ProgrammingError: the block would commit earlier changes, or
             has characteristics within another block.
@@ -92,12 +92,11 @@ class Transaction:
             self._ended_before = self._exchange(_begin, characteristics)
         self.hooks.begin(depth)
         self.depth = depth + 1
-        return depth
 
     def end(self, depth: int) -> None:
         """End a block well.
 
-        :param depth: what :meth:`begin` returned.
+        :param depth: how many there were when it began.
         """
         if self.depth != depth + 1:
             raise err.ProgrammingError(

@@ -62,6 +62,7 @@ class FakeSession(Session):
             unbuffered_active=False,
             has_next=False,
             affected_rows=0,
+            message=b"",
             warning_count=0,
             description=None,
             rows=(),
