@@ -9,17 +9,16 @@ from __future__ import annotations
 import re
 
 from .statements import first_word
+from .statements import WORDS
 
 MAX_SHOWN = 300  # characters of a statement that are shown
 MAX_READ = 20_000  # characters; a longer text shows its first word only
 
 # Known, since an unknown word at the start may be part of a value.
-_FIRST_WORDS = frozenset(
-    "ALTER ANALYZE BEGIN BINLOG CALL CHANGE CHECK CHECKSUM COMMIT CREATE DEALLOCATE"
-    " DELETE DESC DESCRIBE DO DROP EXECUTE EXPLAIN FLUSH GRANT HANDLER INSERT KILL LOAD"
-    " LOCK OPTIMIZE PREPARE PURGE RELEASE RENAME REPAIR REPLACE RESET REVOKE ROLLBACK"
-    " SAVEPOINT SELECT SET SHOW SIGNAL START STOP TABLE TRUNCATE UNLOCK UPDATE USE"
-    " VALUES WITH XA".split()
+_FIRST_WORDS = frozenset().union(*WORDS.values()) | frozenset(
+    "ALTER ANALYZE BINLOG CALL CHANGE CHECK CHECKSUM CREATE DEALLOCATE DO DROP EXECUTE"
+    " FLUSH GRANT HANDLER KILL LOAD LOCK OPTIMIZE PREPARE PURGE RENAME REPAIR RESET"
+    " REVOKE SET SIGNAL START STOP TRUNCATE UNLOCK USE XA".split()
 )
 _DOUBT = "\0"  # no lexeme contains it
 

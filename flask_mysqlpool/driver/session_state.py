@@ -96,7 +96,9 @@ class SessionState:
             return
         if status & IN_TRANS and (kind is WRITE or kind is OTHER):
             self.uncommitted = self.writes_unseen or changes_rows(text, result)
-        self.uncommitted = self.uncommitted or calls_stored_function(text)
+        self.uncommitted = self.uncommitted or calls_stored_function(
+            text, not status & NO_BACKSLASH_ESCAPES
+        )
 
     def note_further_result(self, status: int) -> None:
         """Take note of one more result of a statement, such as ``CALL``."""

@@ -24,12 +24,14 @@ class Kind(Enum):
 
 READ, WRITE, TRANSACTION, OTHER = Kind  # a member's look-up on its class is slow
 
-_WORDS = {
-    READ: "SELECT SHOW EXPLAIN DESCRIBE DESC VALUES TABLE",
-    WRITE: "INSERT UPDATE DELETE REPLACE WITH",  # WITH: the text is slow to tell
-    TRANSACTION: "BEGIN COMMIT ROLLBACK SAVEPOINT RELEASE",
+#: The words that statements of a kind begin with.
+WORDS = {
+    READ: frozenset("SELECT SHOW EXPLAIN DESCRIBE DESC VALUES TABLE".split()),
+    # WITH: the text is slow to tell.
+    WRITE: frozenset("INSERT UPDATE DELETE REPLACE WITH".split()),
+    TRANSACTION: frozenset("BEGIN COMMIT ROLLBACK SAVEPOINT RELEASE".split()),
 }
-_KINDS = {word: kind for kind in _WORDS for word in _WORDS[kind].split()}
+_KINDS = {word: kind for kind, words in WORDS.items() for word in words}
 # The first six letters, as they mostly are written, tell without a regular expression.
 _SIX = {
     written: kind

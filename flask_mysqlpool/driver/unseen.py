@@ -11,23 +11,32 @@ from __future__ import annotations
 
 import re
 import typing as t
+from itertools import pairwise
 
 from .lexemes import code_of
 from .native_functions import BEFORE_PARENTHESIS
 from .native_functions import PREFIXES
 from .statements import first_word
 from .statements import first_words
+from .statements import READ
+from .statements import TRANSACTION
+from .statements import WORDS
+from .statements import WRITE
 
+_DATA = WORDS[WRITE]
+_CALL_FUNCTIONS = _DATA | WORDS[READ] | {"CREATE", "DO", "HANDLER", "SET"}
 # What begins with one of these runs neither a procedure nor several statements.
-_SIMPLE = frozenset(
-    "SELECT SHOW EXPLAIN DESCRIBE DESC VALUES TABLE INSERT UPDATE DELETE REPLACE WITH"
-    " SAVEPOINT RELEASE ROLLBACK COMMIT START SET DO PREPARE DEALLOCATE USE KILL HELP"
-    " HANDLER GET CREATE ALTER DROP RENAME TRUNCATE LOCK UNLOCK FLUSH".split()
+_SIMPLE = _CALL_FUNCTIONS | WORDS[TRANSACTION] - {"BEGIN"}  # BEGIN NOT ATOMIC
+_SIMPLE |= frozenset(
+    "START PREPARE DEALLOCATE USE KILL HELP GET ALTER DROP RENAME TRUNCATE LOCK UNLOCK"
+    " FLUSH".split()
 )
-_DATA = frozenset("INSERT UPDATE DELETE REPLACE WITH".split())
-_CALL_FUNCTIONS = _DATA | {"SELECT", "SET", "DO", "VALUES"}
 _NUMBER = re.compile(rb"\d+")
 _NAME = re.compile(r"[\w$]+")
+_QUOTED = re.compile("`[^`]*`")
+_QUERY = re.compile(r"\b(?:SELECT|VALUES|WITH)\b", re.IGNORECASE)  # repeats nothing
+_TABLE = re.compile(r"[\w$`.]+\s+OTNI\b", re.IGNORECASE)  # backwards
+_COLUMNS = re.compile(r"[\w$`\s,]*\)\s*AS\s*\Z", re.IGNORECASE)  # then a parenthesis
 LONGER_THAN_WORDS = 30  # characters: than those of the server
 LONGEST_NAME = 64  # characters (MySQL manual, Identifier Length Limits)
 
@@ -64,30 +73,40 @@ def changes_rows(sql: str, result: t.Any) -> bool:
     return looked_at is None or int(looked_at[0]) != 0
 
 
-def calls_stored_function(sql: str) -> bool:
-    """Return whether ``sql`` calls a function that is not the server's own."""
-    if not _calls_unknown(sql) or first_word(sql) not in _CALL_FUNCTIONS:
+def calls_stored_function(sql: str, backslashes: bool) -> bool:
+    """Return whether ``sql`` calls a function that is not the server's own.
+
+    :param backslashes: they escape, in the session's SQL mode.
+    """
+    if not _calls_unknown(sql) or (word := first_word(sql)) not in _CALL_FUNCTIONS:
         return False
-    # A name within a string or a comment is none; where a string ends depends on the
-    # SQL mode.
-    codes = (code_of(sql, backslashes) for backslashes in (True, False))
-    return any(code is None or _calls_unknown(code) for code in codes)
+    if word == "CREATE" and "TEMPORARY" not in sql.upper():
+        return False  # it commits, or runs nothing
+    # A name within a string or a comment is none, nor is a part of one in quotes.
+    code = code_of(sql, backslashes)
+    if code is None:
+        return True
+    code = _QUOTED.sub("``", code)
+    if word == "CREATE":
+        query = _QUERY.search(code)
+        code = code[query.start() :] if query else ""
+    return _calls_unknown(code)
 
 
 def _calls_unknown(code: str) -> bool:
     """Return whether a name that is not the server's stands in front of a parenthesis.
     The text is read once, and a few characters again for each parenthesis.
     """
-    before = code.split("(")
-    before.pop()
-    for text in before:
+    for text, following in pairwise(code.split("(")):
         word = text[-LONGER_THAN_WORDS:].removesuffix(" ").rpartition(" ")[2]
         if word.upper() in BEFORE_PARENTHESIS:
             continue  # the common case, in fewer steps
         text = text.rstrip()
+        backwards = text[: -2 * LONGEST_NAME - 10 : -1]
+        if _TABLE.match(backwards) or _COLUMNS.match(following):
+            continue  # INSERT INTO a (…), WITH a (…) AS (…)
         if text.endswith(("`", '"', "?", "*/")):
             return True  # a name in quotes, or a comment behind one
-        backwards = text[: -LONGEST_NAME - 2 : -1]
         name = _NAME.match(backwards)
         if name is None:
             continue

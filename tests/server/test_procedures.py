@@ -333,6 +333,8 @@ WROTE = (
     "SET @a = debit()",
     "UPDATE third SET v = 7 WHERE debit() = 0",
     "DELETE FROM third WHERE debit() = 0",
+    "CREATE TEMPORARY TABLE fourth AS SELECT debit() AS a",
+    "SHOW TABLES WHERE debit() = 1",
     "UPDATE ledger SET v = 5 WHERE id = 1; DO 1",
     "DO 1; UPDATE ledger SET v = 5 WHERE id = 1",
     "SELECT 1; UPDATE ledger SET v = 5 WHERE id = 1; SELECT 1",
@@ -408,6 +410,10 @@ UNCHANGED = (
     "DELETE FROM ledger WHERE id = 99",
     "INSERT INTO ledger SELECT 3, v FROM ledger WHERE id = 99",
     "WITH none AS (SELECT 1 AS n) UPDATE ledger SET v = 5 WHERE id = 99",
+    "WITH a (n) AS (SELECT 1) SELECT n FROM a",
+    "INSERT INTO ledger (id, v) SELECT 3, v FROM ledger WHERE id = 99",
+    r"SELECT 'it\'s a debit()'",
+    "SELECT 1 AS `total (net)`",
     "SELECT COUNT(*), COALESCE(SUM(v), 0) FROM ledger WHERE id IN (1, 2)",
     "SELECT 1;",
     "SHOW TABLES",
@@ -421,7 +427,7 @@ UNCHANGED = (
 def test_block_may_follow_what_changed_nothing(
     open_transaction: t.Any, ledger: Ledger, sql: str
 ) -> None:
-    if sql.startswith("WITH") and "MariaDB" in open_transaction.get_server_info():
+    if sql.startswith("WITH none") and "MariaDB" in open_transaction.get_server_info():
         pytest.skip("only MySQL has it")
     execute(open_transaction, sql)
     assert not open_transaction.uncommitted
@@ -446,5 +452,7 @@ def test_functions_of_the_server_are_known(ledger: Ledger) -> None:
     names = [
         name for (name,) in ledger.ask("SELECT * FROM information_schema.sql_functions")
     ]
-    unknown = [name for name in names if calls_stored_function(f"SELECT {name}(1)")]
+    unknown = [
+        name for name in names if calls_stored_function(f"SELECT {name}(1)", True)
+    ]
     assert [name for name in unknown if not name.endswith("_ORACLE")] == []

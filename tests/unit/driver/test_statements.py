@@ -198,6 +198,7 @@ MARKS = r"""@ ' " ` \ \' -- # /* */ /**/ /*! /*!50000 /*M! ( ) ; := 1 1e 1e-""".
 MARKS += ["/", "*", ".", "$", "x", " ", "\n", "\t", "\xa0", "-- ", "--\n", "#\n"]
 WORDS = "INTO @INTO NEXT VAL START TRANSACTION ROLLBACK WORK TO RESOURCE GROUP".split()
 FRAGMENTS = MARKS + [word + end for word in WORDS for end in ("", " ", "--", "#")]
+FRAGMENTS += [", x (x) AS (", "INTO x (", "x(x, "]
 FRONTS = ["", " ", "/*", "/*!", "-- ", "`", '"', "START", "ROLLBACK", "RESOURCE"]
 FRONTS += ["SELECT 1", "SELECT @a INTO", "INSERT INTO t VALUES ('@", "SELECT NEXT"]
 BACKS = ["", "'", "\n", "@", "*/", "x", " TO", "VAL", "' /**/"]
@@ -210,7 +211,10 @@ SCANS: dict[str, Callable[[str], object]] = {
     "beyond_reset": lambda sql: beyond_reset(sql, has_database=False),
     "parameters_are_values": parameters_are_values,
     "runs_unseen": runs_unseen,
-    "calls_stored_function": lambda sql: calls_stored_function(f"SELECT {sql}"),
+    "calls_stored_function": lambda sql: calls_stored_function(f"SELECT {sql}", True),
+    "calls_stored_function, CREATE": lambda sql: calls_stored_function(
+        f"CREATE TEMPORARY TABLE {sql}", True
+    ),
     "without_values": lambda sql: without_values(sql, True),
     "without_values, no backslashes": lambda sql: without_values(sql, False),
 }

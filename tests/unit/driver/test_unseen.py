@@ -72,10 +72,21 @@ def test_runs_nothing_unseen(sql: str) -> None:
         "DO debit(5)",
         "(SELECT debit(5))",
         r"SELECT 'it\'s', debit(5)",
+        "WITH a (x) AS (SELECT debit(1)) SELECT x FROM a",
+        "WITH a AS (SELECT debit(x) AS y FROM t) SELECT y FROM a",
+        "SELECT CAST(debit(x) AS DECIMAL(5, 2)), debit(x) AS y, (SELECT 1)",
+        "INSERT INTO t (a) SELECT debit(1)",
+        "INSERT INTO t SET a = debit(1)",
+        "CREATE TEMPORARY TABLE t SELECT debit(1)",
+        "CREATE OR REPLACE TEMPORARY TABLE t (a INT, KEY k (a)) AS (SELECT debit(1) a)",
+        "SHOW TABLES WHERE debit(1)",
+        "EXPLAIN ANALYZE SELECT debit(1)",
+        "HANDLER t READ FIRST WHERE debit(1)",
     ],
 )
 def test_call_of_a_stored_function(sql: str) -> None:
-    assert calls_stored_function(sql)
+    assert calls_stored_function(sql, backslashes=True)
+    assert calls_stored_function(sql, backslashes=False)
 
 
 @pytest.mark.parametrize(
@@ -94,11 +105,29 @@ def test_call_of_a_stored_function(sql: str) -> None:
         "SELECT a * (b + 1), -(c) FROM t WHERE (a, b) IN ((1, 2), (3, 4))",
         "SELECT MATCH (a) AGAINST ('x (y') FROM t",
         "CREATE TABLE t (id INT)",
+        "CREATE TEMPORARY TABLE t (a INT, KEY k (a)) SELECT COUNT(*) AS a FROM u",
+        "CREATE TEMPORARY TABLE t (a INT, KEY k (a))",
+        "CREATE FUNCTION f() RETURNS INT RETURN debit(1)",
         "SHOW TABLES",
+        "WITH RECURSIVE seq (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM seq) DO 1",
+        "WITH a(x) AS (SELECT 1), `b` (x, `y`)\nas\n(SELECT 2, 3) SELECT 1 FROM a, b",
+        "INSERT INTO t (a) SELECT 1 FROM u WHERE 0",
+        "INSERT INTO bank.t (a) SELECT 1 FROM u WHERE 0",
+        "REPLACE INTO `bank`.`t`(a) SELECT 1 FROM u WHERE 0",
+        "SELECT 1 AS `total (net)`",
+        "SELECT SQL_NO_CACHE (1)",
+        "SELECT X(p), ASTEXT(p), GeomFromText('POINT(1 1)') FROM t",
     ],
 )
 def test_no_call_of_a_stored_function(sql: str) -> None:
-    assert not calls_stored_function(sql)
+    assert not calls_stored_function(sql, backslashes=True)
+    assert not calls_stored_function(sql, backslashes=False)
+
+
+def test_where_a_string_ends_depends_on_the_sql_mode() -> None:
+    sql = r"SELECT 'it\'s debit(1)'"
+    assert not calls_stored_function(sql, backslashes=True)
+    assert calls_stored_function(sql, backslashes=False)
 
 
 def answer(affected: int = 0, message: bytes = b"", columns: int = 0) -> object:
