@@ -288,7 +288,14 @@ def _begin(session: Session, characteristics: Characteristics) -> int:
 
 
 def _only_reads(sql: str | bytes) -> bool:
-    return isinstance(sql, str) and kind_of(sql) is READ
+    """Return whether a statement only reads, or asks for what a statement of ours
+    would change.
+    """
+    if not isinstance(sql, str):
+        return False
+    capitals = sql.upper()
+    asks = "ROW_COUNT" in capitals or "DIAGNOSTICS" in capitals
+    return asks or kind_of(sql) is READ
 
 
 def _savepoint(depth: int) -> str:

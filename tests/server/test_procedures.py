@@ -205,6 +205,10 @@ def test_what_a_call_left_may_be_asked_for(ledger: Ledger) -> None:
         cursor.execute("CALL writes()")
         cursor.execute("SELECT ROW_COUNT()")
         assert cursor.fetchall() == ((1,),)
+        cursor.execute("CALL writes()")
+        cursor.execute("SELECT ROW_COUNT() INTO @counted")
+        cursor.execute("SELECT @counted")
+        assert cursor.fetchall() == ((1,),)
 
 
 @pytest.mark.usefixtures("context")
