@@ -151,7 +151,8 @@ def transactional(
     and not repeated.
 
     :param tries: in all. None begins more than ``MYSQLPOOL_TIMEOUT`` seconds after the
-        first. Before each there is a random pause, of up to 20 ms, 40 ms … 1 s.
+        first; where that is 0, more than 10. Before each there is a random pause, of up
+        to 20 ms, 40 ms … 1 s.
     :param bind: which pool, a key of ``MYSQLPOOL_BINDS``.
     :param isolation_level: as for :func:`transaction`.
     :param read_only: as for :func:`transaction`.

@@ -73,7 +73,8 @@ class Settings:
         converters.seconds(),
         10.0,
         "Seconds that a checkout may take in all: waiting, connecting, handshake,"
-        " check. 0: do not wait in the queue.",
+        " check. 0: do not wait in the queue. transactional() begins no try later"
+        " than this after the first; with 0, not later than 10.",
     )
     max_waiting: int = _setting(
         converters.whole(0), 0, "Maximum number of callers in the queue. 0: no limit."

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pymysql import err
 from pymysql.constants import ER
 
+from ..config.settings import Settings
 from .block import checked_result
 from .block import kind_of_function
 from .transaction import characteristics_of
@@ -135,8 +136,11 @@ class _Tries:
     def __init__(self, db: t.Any, tries: int, function: object) -> None:
         # A block within another cannot be repeated without it: the outermost may be.
         self._left = 1 if db.in_block else tries
+        self._db = db
         self._longest = FIRST_PAUSE
-        self._until = time.monotonic() + db.session.settings.timeout
+        # 0 is of the queue: not to wait for a connection.
+        limit = db.session.settings.timeout or Settings.timeout
+        self._until = time.monotonic() + limit
         self._function = function
 
     def pause_after(self, error: err.MySQLError) -> float:
@@ -148,6 +152,7 @@ class _Tries:
         self._longest = min(2 * self._longest, MAX_PAUSE)
         if (
             not self._left
+            or not self._db.open
             or not is_transient(error)
             or time.monotonic() + pause >= self._until
         ):

@@ -69,6 +69,34 @@ class Work:
 # What is repeated
 
 
+def test_timeout_of_0_is_of_the_queue_alone(make_app: MakeApp, ledger: Ledger) -> None:
+    work = Work(ER.LOCK_DEADLOCK, ER.LOCK_DEADLOCK)
+    with make_app(timeout=0).app_context():
+        assert transactional(tries=3)(work)() == 3
+    assert ledger.rows == {1: 1, 2: 0}
+
+
+@pytest.mark.usefixtures("context")
+def test_connection_that_is_lost_at_the_rollback_is_no_further_try(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "flask_mysqlpool")
+    tries = []
+
+    @transactional()
+    def body() -> None:
+        tries.append(1)
+        change(get_db(), 1)
+        ledger.ask(f"KILL {get_db().thread_id()}")
+        refuse(get_db(), ER.LOCK_DEADLOCK)
+
+    with pytest.raises(pymysql.err.OperationalError, match="as a server does"):
+        body()
+    assert tries == [1]
+    assert "is repeated" not in caplog.text
+    assert ledger.rows == NOTHING
+
+
 def test_two_functions_in_each_others_way_both_succeed(
     site: flask.Flask, ledger: Ledger
 ) -> None:
@@ -251,7 +279,7 @@ def test_no_try_begins_after_the_timeout(make_app: MakeApp, ledger: Ledger) -> N
     app = make_app()
     with app.app_context():
         session = get_db().session
-        session.settings = replace(session.settings, timeout=0.0)
+        session.settings = replace(session.settings, timeout=1e-9)
         with pytest.raises(pymysql.err.OperationalError):
             transactional(50)(work)()
     assert work.tries == 1
