@@ -15,7 +15,6 @@ from .attributes import SessionAttributes
 from .block import Block
 from .entry import PoolEntry
 from .on_commit import checked_hook
-from .on_commit import run
 from .refusals import stale_error
 from .retrying import Retrying
 from .transaction import Characteristics
@@ -84,11 +83,14 @@ class TransactionBlocks(SessionAttributes):
 
         :raise TypeError: it is no function, or an asynchronous or generator function.
         :raise pymysql.err.ProgrammingError: there is no such block, nor is autocommit
-            on, where the function is called at once.
+            on. With that, and within such a function, it is called at once.
         """
         checked_hook(function)
-        if self.in_block and self._transaction is not None:
-            self._transaction.hooks.add(function)
+        hooks = None if self._transaction is None else self._transaction.hooks
+        if hooks is not None and self.in_block:
+            hooks.add(function)
+        elif hooks is not None and hooks.running:
+            function()
         elif may_be_open(self.session.server_status):
             raise err.ProgrammingError(
                 "on_commit() wants a transaction() block: what commits otherwise is not"
@@ -129,7 +131,7 @@ class TransactionBlocks(SessionAttributes):
                         self.close_because(session, error)
             raise
         if not depth:
-            run(transaction.hooks.take())
+            transaction.hooks.run()
 
     def check_outside_block(self, what: str) -> None:
         """Refuse what would end a block's transaction.

@@ -20,11 +20,12 @@ Hook = Callable[[], object]
 class CommitHooks:
     """The functions that the blocks of a checkout have been given."""
 
-    __slots__ = ("_before", "_hooks")
+    __slots__ = ("_before", "_hooks", "running")
 
     def __init__(self) -> None:
         self._hooks: list[Hook] = []
         self._before: list[int] = []  # how many there were when each block began
+        self.running = False  # they are being called
 
     def begin(self, depth: int) -> None:
         """Take note that a block begins within ``depth`` others."""
@@ -38,10 +39,14 @@ class CommitHooks:
         """Forget what was added since that block began."""
         del self._hooks[self._before[depth] :]
 
-    def take(self) -> list[Hook]:
-        """Return all, in the order in which they were added, and forget them."""
-        taken, self._hooks = self._hooks, []
-        return taken
+    def run(self) -> None:
+        """Call all, in the order in which they were added, and forget them."""
+        hooks, self._hooks = self._hooks, []
+        earlier, self.running = self.running, True  # a hook may have blocks of its own
+        try:
+            run(hooks)
+        finally:
+            self.running = earlier
 
 
 def checked_hook(function: Hook) -> Hook:

@@ -397,6 +397,23 @@ def test_function_may_use_the_connection(ledger: Ledger) -> None:
 
 
 @pytest.mark.usefixtures("context")
+def test_function_may_add_another(ledger: Ledger) -> None:
+    def first() -> None:
+        with transaction() as db:
+            change(db, 2)
+            db.on_commit(lambda: seen.append("of its own block"))
+        get_db().on_commit(lambda: seen.append("at once"))
+        seen.append("first")
+
+    seen: list[str] = []
+    with transaction() as db:
+        change(db, 1)
+        db.on_commit(first)
+        db.on_commit(lambda: seen.append("second"))
+    assert seen == ["of its own block", "at once", "first", "second"]
+
+
+@pytest.mark.usefixtures("context")
 @pytest.mark.parametrize(
     "error", [ValueError("no"), pymysql.err.OperationalError(1213, "")]
 )
