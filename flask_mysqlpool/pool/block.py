@@ -91,12 +91,23 @@ class Block(t.Generic[_T]):
     def _around_async_generator(
         self, function: Callable[..., t.Any]
     ) -> Callable[..., t.Any]:
+        # As ``yield from`` does for other generators.
         async def generator(*args: t.Any, **kwargs: t.Any) -> AsyncIterator[t.Any]:
             with Block(self._open_block):
                 inner = function(*args, **kwargs)
+                step = inner.asend(None)
                 try:
-                    async for value in inner:
-                        yield value
+                    while True:
+                        try:
+                            value = await step
+                        except StopAsyncIteration:
+                            return
+                        try:
+                            step = inner.asend((yield value))
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:
+                            step = inner.athrow(error)
                 finally:
                     await inner.aclose()
 
@@ -124,13 +135,14 @@ def kind_of_function(function: object) -> str:
 def checked_result(function: object, result: _T) -> _T:
     """Return the result of a function that is not known to be asynchronous.
 
-    :raise TypeError: it is to be awaited, as a coroutine, whose body has not run yet.
+    :raise TypeError: it is a coroutine or a generator, whose body has not run yet.
     """
-    if inspect.isawaitable(result):
+    late = inspect.isgenerator(result) or inspect.isasyncgen(result)
+    if late or inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()
         raise TypeError(
             f"{function!r} returned a {type(result).__name__}, which would run after"
-            " the transaction: decorate the coroutine function itself"
+            " the transaction: decorate the function whose body that is"
         )
     return result

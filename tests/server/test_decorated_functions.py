@@ -127,6 +127,49 @@ def test_block_of_a_generator_takes_what_is_sent(ledger: Ledger) -> None:
 
 
 @pytest.mark.usefixtures("context")
+def test_block_of_an_async_generator_takes_what_is_sent_and_thrown(
+    ledger: Ledger,
+) -> None:
+    @transaction()
+    async def echo() -> t.AsyncGenerator[int, int]:
+        change(get_db(), (yield 1))
+        try:
+            yield 2
+        except KeyError:
+            change(get_db(), 1)
+            yield 3
+
+    async def run() -> list[int]:
+        steps = echo()
+        assert ledger.rows == NOTHING
+        seen = [await steps.__anext__(), await steps.asend(2)]
+        seen.append(await steps.athrow(KeyError("of the caller")))
+        assert ledger.rows == NOTHING
+        return [*seen, *[value async for value in steps]]
+
+    assert asyncio.run(run()) == [1, 2, 3]
+    assert ledger.rows == {1: 1, 2: 1}
+
+
+@pytest.mark.usefixtures("context")
+def test_what_is_thrown_into_an_async_generator_rolls_back(ledger: Ledger) -> None:
+    @transaction()
+    async def steps() -> t.AsyncGenerator[int, None]:
+        change(get_db(), 1)
+        yield 1
+
+    async def run() -> None:
+        made = steps()
+        await made.__anext__()
+        await made.athrow(Refused())
+
+    with pytest.raises(Refused):
+        asyncio.run(run())
+    get_db().commit()
+    assert ledger.rows == NOTHING
+
+
+@pytest.mark.usefixtures("context")
 @pytest.mark.parametrize("function", [generator, async_generator])
 def test_generator_that_is_left_is_rolled_back(ledger: Ledger, function: t.Any) -> None:
     def steps() -> t.Any:
@@ -154,11 +197,19 @@ def test_generator_that_is_left_is_rolled_back(ledger: Ledger, function: t.Any) 
 
 @pytest.mark.usefixtures("context")
 @pytest.mark.parametrize("decorator", DECORATORS)
-@pytest.mark.parametrize("hidden", [lambda: coroutine(False)])
-def test_coroutine_that_a_plain_function_returns_is_refused(
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        lambda: coroutine(False),
+        lambda: generator(False),
+        lambda: (plain(False) for _ in "x"),
+        lambda: async_generator(False),
+    ],
+)
+def test_what_a_plain_function_returns_to_be_run_later_is_refused(
     ledger: Ledger, decorator: Callable[[], t.Any], hidden: t.Any
 ) -> None:
-    with pytest.raises(TypeError, match="returned a coroutine"):
+    with pytest.raises(TypeError, match="returned an? (coroutine|.*generator)"):
         decorator()(hidden)()
     assert ledger.rows == NOTHING
 
