@@ -285,15 +285,15 @@ class Session(LoginConnection):
         for sql in statements or ("BEGIN",):
             self._execute_command(COM_QUERY, sql)
             self._read_ok_packet()
-        self.state.uncommitted = False  # that has committed it
+        self.state.note_end()  # of what was open before
 
     def commit(self) -> None:
         super().commit()
-        self.state.unsettled = self.state.uncommitted = False
+        self.state.note_end()
 
     def rollback(self) -> None:
         super().rollback()
-        self.state.unsettled = self.state.uncommitted = False
+        self.state.note_end()
 
     def show_warnings(self) -> t.Any:
         self._execute_command(COM_QUERY, "SHOW WARNINGS")

@@ -105,6 +105,10 @@ class SessionState:
         if self.writes_unseen and status & IN_TRANS:
             self.uncommitted = True
 
+    def note_end(self) -> None:
+        """Take note that a command has ended the transaction."""
+        self.unsettled = self.uncommitted = self.writes_unseen = False
+
     def note_error(self, error: BaseException, status: int) -> None:
         """Take note of an ERR packet.
 
@@ -132,7 +136,8 @@ class SessionState:
 
         :param changed: whether the session counts as changed from its start.
         """
-        self.unknown = self.unsettled = self.uncommitted = self.found_rows = False
+        self.note_end()
+        self.unknown = self.found_rows = False
         self.changed = changed
 
 

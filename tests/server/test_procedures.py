@@ -441,6 +441,17 @@ def test_block_may_follow_what_changed_nothing(
 
 
 @pytest.mark.parametrize("method", ["begin", "commit", "rollback"])
+def test_error_after_a_method_is_no_change(
+    open_transaction: t.Any, method: str
+) -> None:
+    execute(open_transaction, "CALL quietly()")
+    getattr(open_transaction, method)()
+    with pytest.raises(pymysql.err.MySQLError):
+        open_transaction.select_db("nowhere")
+    assert not open_transaction.uncommitted
+
+
+@pytest.mark.parametrize("method", ["begin", "commit", "rollback"])
 def test_what_a_method_ended_is_not_uncommitted(
     open_transaction: t.Any, method: str
 ) -> None:
