@@ -179,7 +179,8 @@ class Checkout:
         self, entry: PoolEntry, exc_info: tuple[object, ...]
     ) -> None:
         session = entry.session
-        if session.uncommitted and not any(exc_info) and session.pid == getpid():
+        failed = any(each is not None for each in exc_info)
+        if session.uncommitted and not failed and session.pid == getpid():
             with contextlib.suppress(Exception):  # of a handler of the log
                 self.lost_changes.warn(entry)
 
