@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from flask_mysqlpool.driver import unseen
 from flask_mysqlpool.driver.unseen import calls_stored_function
 from flask_mysqlpool.driver.unseen import changes_rows
 from flask_mysqlpool.driver.unseen import runs_unseen
@@ -157,3 +158,18 @@ def answer(affected: int = 0, message: bytes = b"", columns: int = 0) -> object:
 )
 def test_whether_rows_were_changed(sql: str, result: object, changes: bool) -> None:
     assert changes_rows(sql, result) is changes
+
+
+@pytest.mark.parametrize("part", ["a.b(", "(", "SUM("])
+def test_long_text_is_not_searched(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A visitor may have typed it; whether it is a call is not worth the time."""
+    text = f"SELECT '{part * 100_000}'"
+
+    def searched(sql: str, *modes: bool) -> bool:
+        raise AssertionError(f"{len(sql)} characters were searched")
+
+    monkeypatch.setattr(unseen, "_calls_unknown", searched)
+    monkeypatch.setattr(unseen, "code_of", searched)
+    assert calls_stored_function(text * 3, backslashes=True)
+    assert not calls_stored_function("SHOW" + text * 3, backslashes=True)
+    assert not calls_stored_function(f"SELECT '{'x' * 300_000}'", backslashes=True)
