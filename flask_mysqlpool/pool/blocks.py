@@ -119,10 +119,12 @@ class TransactionBlocks(SessionAttributes):
             transaction.end(depth)
         except BaseException as error:
             # An error here says no more than the one under way.
-            if self.entry is not None and transaction.depth > depth:
-                undone = False  # as after a second interrupt
+            if self.entry is not None:
+                # Nothing is to be undone where the block did not begin, but after an
+                # interrupt the server may have begun it.
+                undone = transaction.depth <= depth and isinstance(error, err.Error)
                 try:
-                    undone = transaction.roll_back(session, depth, error)
+                    undone = undone or transaction.roll_back(session, depth, error)
                 except err.ProgrammingError:
                     undone = True
                     raise

@@ -116,6 +116,29 @@ def test_no_change_after_an_interrupted_block_is_lost(
     assert number > 30
 
 
+@pytest.mark.parametrize("work", [empty, nested, rolled_back])
+def test_interrupted_block_leaves_no_transaction_open(
+    work: Callable[[PooledConnection], None],
+) -> None:
+    number, interrupted = 0, True
+    while interrupted:
+        number += 1
+        pool = fake_pool(max_size=1)
+        db = pool.connection()
+        interrupted = interrupted_at(number, work, db)
+        try:
+            db.query("INSERT INTO t VALUES (1)")
+        except err.Error:
+            pass  # as where the interrupt has ended the connection
+        else:
+            calls = connector_of(pool).opened[0].calls
+            ends = [each for each in calls if each in ("BEGIN", "COMMIT", "ROLLBACK")]
+            assert ends[-1:] != ["BEGIN"], (number, calls)
+        db.close()
+        pool.close()
+    assert number > 30
+
+
 def test_block_object_that_was_interrupted_and_is_kept_is_no_open_block() -> None:
     number, interrupted = 0, True
     while interrupted:
