@@ -51,7 +51,9 @@ class PoolError(MySQLPoolError, pymysql.err.OperationalError):
 
     The code is that of the last failure to connect: 2003 (``CR_CONN_HOST_ERROR``)
     where the server cannot be reached, the server's own, such as 1040, where it is
-    full. Else it is 2000 (``CR_UNKNOWN_ERROR``): no server has failed.
+    full. Else it is 2000 (``CR_UNKNOWN_ERROR``): no server has failed, as where all
+    connections are in use, or where this machine has no descriptor, memory or port left
+    for a socket.
     """
 
     _code = CR.CR_UNKNOWN_ERROR

@@ -8,6 +8,7 @@ version by the tests of ``wire``.
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import time
 import typing as t
@@ -80,6 +81,49 @@ class PacketConnection(_Connection):
         else:
             self._read_timeout = None  # so that both are set
             self._refresh_limit()
+
+    def next_packets(self, count: int) -> bytes:
+        """Return the next packets as they are, headers and all, without reading them;
+        nothing where they are not all here, or within limits.
+        """
+        if self._deadline is not None:
+            return b""  # to look at them may wait
+        try:
+            here: bytes = self._rfile.peek(4)  # gives all that was received
+        except GONE as error:
+            raise self.lost(error) from error
+        end = 0
+        try:
+            for _ in range(count):
+                low, high, _ = HEADER.unpack_from(here, end)
+                end += 4 + (low | high << 16)
+        except struct.error:
+            return b""
+        return here[:end] if end <= len(here) else b""
+
+    def skip_packets(self, count: int, size: int) -> None:
+        """Read packets that :meth:`next_packets` has shown."""
+        try:
+            self._rfile.read(size)
+        except GONE as error:
+            raise self.lost(error) from error
+        self._next_seq_id = (self._next_seq_id + count) & 0xFF
+
+    def shut_down(self, sock: socket.socket) -> None:
+        """End both directions of the socket without closing it: a thread that reads
+        from it wakes, and learns that this process did so.
+
+        ``SSLSocket.shutdown()`` forgets TLS before it ends the connection: what another
+        thread sends in between would leave in clear. Here TLS stays until the end.
+        """
+        self.severed = True
+        try:
+            if isinstance(sock, ssl.SSLSocket):
+                super(ssl.SSLSocket, sock).shutdown(socket.SHUT_RDWR)
+            else:
+                sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the other side was faster
 
     def _read_packet(self, packet_type: t.Any = MysqlPacket) -> t.Any:
         """Read a packet, as PyMySQL does but in fewer steps: what a checkout costs is

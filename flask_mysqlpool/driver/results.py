@@ -41,7 +41,6 @@ class TrackedResult(MySQLResult):
     message: t.Any
     converter_failed = False  # one that is the caller's
     cut_short = False  # rows of an unbuffered result were read for nobody
-    cut_short = False  # rows of an unbuffered result were read for nobody
 
     def _check_packet_is_eof(self, packet: t.Any) -> bool:
         # MySQL client/server protocol, EOF_Packet

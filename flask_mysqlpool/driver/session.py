@@ -41,7 +41,6 @@ from .unseen import runs_unseen
 from .wire import COM_QUERY
 from .wire import Command
 from .wire import refused_by_server
-from .wire import shut_down
 
 
 class Session(LoginConnection):
@@ -359,8 +358,7 @@ class Session(LoginConnection):
             os.close(sock.detach())
             self._sock = self._rfile = None
         elif sock is not None:
-            self.severed = True
-            shut_down(sock)  # wakes a thread that reads from it
+            self.shut_down(sock)
         super().abandon()
 
     def sever(self) -> None:
@@ -372,8 +370,7 @@ class Session(LoginConnection):
         if sock is not None and self.pid != os.getpid():
             self.abandon()  # a shutdown would end the parent's session, too
         elif sock is not None:
-            self.severed = True
-            shut_down(sock)
+            self.shut_down(sock)
 
     def _send_reset(self) -> None:
         ahead: list[Command] = []

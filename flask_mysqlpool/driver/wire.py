@@ -7,7 +7,6 @@ version by the tests of this module.
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 import time
 import typing as t
@@ -65,21 +64,6 @@ def refused_by_server(error: BaseException) -> bool:
     if not isinstance(code, int):
         return False
     return code >= 1000 and not CR.CR_ERROR_FIRST <= code < 3000
-
-
-def shut_down(sock: socket.socket) -> None:
-    """End both directions of a socket without closing it.
-
-    ``SSLSocket.shutdown()`` forgets TLS before it ends the connection: what another
-    thread sends in between would leave in clear. Here TLS stays until the end.
-    """
-    try:
-        if isinstance(sock, ssl.SSLSocket):
-            super(ssl.SSLSocket, sock).shutdown(socket.SHUT_RDWR)
-        else:
-            sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # the other side was faster
 
 
 class WireConnection(PacketConnection):
@@ -157,33 +141,6 @@ class WireConnection(PacketConnection):
             self.pending_replies -= 1
             rows, self._result = self._result.rows, None
         return rows
-
-    def next_packets(self, count: int) -> bytes:
-        """Return the next packets as they are, headers and all, without reading them;
-        nothing where they are not all here, or within limits.
-        """
-        if self._deadline is not None:
-            return b""  # to look at them may wait
-        try:
-            here: bytes = self._rfile.peek(4)  # gives all that was received
-        except GONE as error:
-            raise self.lost(error) from error
-        end = 0
-        try:
-            for _ in range(count):
-                low, high, _ = HEADER.unpack_from(here, end)
-                end += 4 + (low | high << 16)
-        except struct.error:
-            return b""
-        return here[:end] if end <= len(here) else b""
-
-    def skip_packets(self, count: int, size: int) -> None:
-        """Read packets that :meth:`next_packets` has shown."""
-        try:
-            self._rfile.read(size)
-        except GONE as error:
-            raise self.lost(error) from error
-        self._next_seq_id = (self._next_seq_id + count) & 0xFF
 
     def read_arrived(self) -> bool:
         """Read the answer to the one command sent ahead, if that takes no waiting, and
