@@ -104,6 +104,11 @@ class TransactionBlocks(SessionAttributes):
         """Whether a ``transaction()`` block is open."""
         return self._transaction is not None and self._transaction.depth > 0
 
+    @property
+    def block_was_ended(self) -> bool:
+        """Whether a statement ended the transaction of the last block before that."""
+        return self._transaction is not None and self._transaction.ended
+
     @contextmanager
     def _run_block(self: _Self, wanted: Characteristics) -> Iterator[_Self]:
         session = self.session
@@ -122,15 +127,15 @@ class TransactionBlocks(SessionAttributes):
             if self.entry is not None:
                 # Nothing is to be undone where the block did not begin, but after an
                 # interrupt the server may have begun it.
-                undone = transaction.depth <= depth and isinstance(error, err.Error)
+                began = transaction.depth > depth
+                undone = not began and isinstance(error, err.Error)
                 try:
-                    undone = undone or transaction.roll_back(session, depth, error)
-                except err.ProgrammingError:
-                    undone = True
-                    raise
+                    undone = undone or transaction.roll_back(session, depth)
                 finally:
                     if not undone:
                         self.close_because(session, error)
+                if began:
+                    transaction.tell(error)
             raise
         if not depth:
             transaction.hooks.run()

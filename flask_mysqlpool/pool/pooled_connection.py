@@ -339,7 +339,7 @@ class PooledConnection(TransactionBlocks):
         if not session.note_error(error):
             self._lost_by = error if self._lost_by is None else self._lost_by
         elif self._transaction is not None and session.touched:
-            self._transaction.error = error
+            self._transaction.note_error(session, error)
 
     def close_because(self, session: Session, error: BaseException) -> None:
         """End the session; who uses the handle from here on is told why.

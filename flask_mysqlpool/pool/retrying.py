@@ -153,6 +153,7 @@ class _Tries:
         if (
             not self._left
             or not self._db.open
+            or self._db.block_was_ended
             or not is_transient(error)
             or time.monotonic() + pause >= self._until
         ):

@@ -15,6 +15,7 @@ from pymysql.constants import ER
 from ..driver.session import Session
 from ..driver.statements import kind_of
 from ..driver.statements import READ
+from ..driver.statements import values_are_data
 from ..driver.wire import refused_by_server
 from .on_commit import CommitHooks
 
@@ -46,9 +47,11 @@ class Transaction:
         "_ended_before",
         "_exchange",
         "_guarded",
+        "_may_be_committed",
         "_reported",
         "aborted_by",
         "depth",
+        "ended",
         "error",
         "hooks",
     )
@@ -61,10 +64,13 @@ class Transaction:
         self.hooks = CommitHooks()
         #: The error that ended the transaction.
         self.aborted_by: BaseException | None = None
+        #: A statement had ended it before the block was rolled back.
+        self.ended = False
         self._exchange = exchange
         self._ended_before = 0
         self._guarded = False  # the savepoint was set, and not asked for since
         self._reported = False  # the block has raised aborted_by
+        self._may_be_committed = False  # by the statement that raised the error
 
     def begin(self, session: Session, characteristics: Characteristics) -> None:
         """Begin a block.
@@ -88,7 +94,7 @@ class Transaction:
             )
         else:
             self.error = self.aborted_by = None
-            self._guarded = self._reported = False
+            self._guarded = self._reported = self.ended = False
             self._ended_before = self._exchange(_begin, characteristics)
         self.hooks.begin(depth)
         self.depth = depth + 1
@@ -106,16 +112,17 @@ class Transaction:
         if depth:
             self._prove(f"RELEASE SAVEPOINT {_savepoint(depth)}")
         else:
-            self._exchange(Session.commit)
+            try:
+                self._exchange(Session.commit)
+            except err.Error as error:
+                # If the transaction has ended, the COMMIT has rolled it back.
+                self.aborted_by = self.aborted_by or error
+                raise
         self.depth = depth
 
-    def roll_back(self, session: Session, depth: int, error: BaseException) -> bool:
+    def roll_back(self, session: Session, depth: int) -> bool:
         """Undo a block; return whether that went well. Where it did not, nothing but
         the end of the connection makes the server roll back.
-
-        :param error: that ended the block.
-        :raise pymysql.err.ProgrammingError: a statement had ended the transaction, and
-            the block did not hear of it: what came before cannot be undone.
         """
         ordered, self.depth = self.depth == depth + 1, min(self.depth, depth)
         if not ordered:
@@ -128,17 +135,36 @@ class Transaction:
                 self._guarded = False  # set after the block's own, and gone with it
                 return True
             self._look_back(session)
-            cause = self.aborted_by
+            self.ended = isinstance(self.aborted_by, TransactionEnded)
             self.error = self.aborted_by = None
             self._exchange(Session.rollback)
         except err.Error:  # such as another thread's exchange
             # Where the transaction was ended, the outermost block has still to end.
             self._reported = reported  # the block's own error goes on
             return self.aborted_by is not None
-        if isinstance(cause, TransactionEnded) and not reported:
-            if isinstance(error, Exception):
-                raise cause from error
         return True
+
+    def tell(self, error: BaseException) -> None:
+        """Tell of the end of a transaction of which its block did not hear.
+
+        :param error: that ended the block, which has been rolled back.
+        :raise pymysql.err.ProgrammingError: a statement had ended the transaction: what
+            came before cannot be undone.
+        """
+        if self.ended and not self._reported and isinstance(error, Exception):
+            raise TransactionEnded from error
+
+    def note_error(self, session: Session, error: BaseException) -> None:
+        """Take note of a statement that the server refused within a block. DDL commits
+        before it fails.
+        """
+        self.error = error
+        if _cannot_commit(session):
+            # If a savepoint was set, then for a procedure that nobody asked about yet.
+            self._may_be_committed = self._guarded
+        else:
+            deadlock = _code(error) in ROLLED_BACK - {ER.LOCK_WAIT_TIMEOUT}
+            self._may_be_committed = not deadlock
 
     def check(self, session: Session, sql: str | bytes) -> None:
         """Make sure that the transaction still exists, before something is sent.
@@ -155,8 +181,8 @@ class Transaction:
                 self._ask(session, sql)
                 session.rendered = rendered
             except err.Error as error:
-                self.error = error
                 session.note_error(error)
+                self.note_error(session, error)
                 raise
         if self.aborted_by is not None:
             self._raise_aborted()
@@ -182,17 +208,34 @@ class Transaction:
         """Find out whether the transaction existed to the end of a block that failed,
         which is then to be rolled back.
         """
-        if self.aborted_by is None and not ended_by_server(self.error):
-            if session.in_exchange:
-                self._exchange(Session.finish_answer)
-            if self._guarded:
-                self._exchange(self._use_savepoint, RELEASE_GUARD)
-            if self.error is None:
-                self._look_for_end(session)
+        if self.aborted_by is not None or self._rolled_back:
+            return
+        if session.in_exchange:
+            self._exchange(Session.finish_answer)
+        if self._guarded:
+            self._exchange(self._use_savepoint, RELEASE_GUARD)
+        elif self.error is not None and self._may_be_committed:
+            self._exchange(Session.ping)
+        if self.aborted_by is None:
+            self._look_for_end(session)
+
+    @property
+    def _rolled_back(self) -> bool:
+        """Whether the server has rolled the transaction back with the error, or may
+        have, and no statement has committed it.
+        """
+        return _code(self.error) in ROLLED_BACK and not self._may_be_committed
 
     def _look_for_end(self, session: Session) -> None:
         if session.state.ended_transactions != self._ended_before:
-            self.aborted_by = self.error or TransactionEnded()
+            self._note_end()
+
+    def _note_end(self) -> None:
+        if self._rolled_back:
+            self.aborted_by = self.error
+        else:
+            self.aborted_by = TransactionEnded()
+            self.aborted_by.__cause__ = self.error
 
     def _prove_guard(self) -> None:
         if self._guarded:
@@ -215,9 +258,7 @@ class Transaction:
             if error.args[0] != ER.SP_DOES_NOT_EXIST:
                 raise
             session.note_error(error)
-            self.aborted_by = (
-                self.error if ended_by_server(self.error) else TransactionEnded()
-            )
+            self._note_end()
 
     def _raise_aborted(self) -> t.NoReturn:
         self._reported = True
@@ -257,20 +298,20 @@ class TransactionEnded(err.ProgrammingError):
     def __init__(self) -> None:
         super().__init__(
             "the transaction was ended within its block, by a statement or a procedure"
-            " that commits or rolls back (DDL does); what the block did is not all or"
-            " nothing"
+            " that commits or rolls back (DDL does, also where it fails); what the"
+            " block did is not all or nothing"
         )
 
 
-def ended_by_server(error: BaseException | None) -> bool:
-    """Return whether the server has rolled back a whole transaction with an error, or
-    may have.
-    """
-    return (
-        isinstance(error, err.MySQLError)
-        and bool(error.args)
-        and error.args[0] in ROLLED_BACK
-    )
+def _code(error: BaseException | None) -> object:
+    return error.args[0] if isinstance(error, err.MySQLError) and error.args else None
+
+
+def _cannot_commit(session: Session) -> bool:
+    """Return whether the last statement is one that never ends a transaction well."""
+    sql = session.last_statement
+    text = sql if isinstance(sql, str) else str(sql, "latin-1")
+    return values_are_data(text) and not session.runs_unseen(text)
 
 
 def _begin(session: Session, characteristics: Characteristics) -> int:
@@ -288,14 +329,15 @@ def _begin(session: Session, characteristics: Characteristics) -> int:
 
 
 def _only_reads(sql: str | bytes) -> bool:
-    """Return whether a statement only reads, or asks for what a statement of ours
-    would change.
+    """Return whether a statement only reads and is in nobody's way, or asks for what a
+    statement of ours would change.
     """
     if not isinstance(sql, str):
         return False
     capitals = sql.upper()
     asks = "ROW_COUNT" in capitals or "DIAGNOSTICS" in capitals
-    return asks or kind_of(sql) is READ
+    locks = "FOR UPDATE" in capitals or "SHARE" in capitals
+    return asks or (kind_of(sql) is READ and not locks)
 
 
 def _savepoint(depth: int) -> str:
