@@ -63,8 +63,10 @@ def run(hooks: list[Hook]) -> None:
     """Call all of them, after the commit.
 
     :raise OnCommitError: one of them raised; ``__cause__`` is the first such error.
+    :raise BaseException: that interrupted one of them, such as ``KeyboardInterrupt``.
     """
     first: OnCommitError | None = None
+    interrupt: BaseException | None = None
     for hook in hooks:
         try:
             checked_result(hook, hook())
@@ -75,5 +77,9 @@ def run(hooks: list[Hook]) -> None:
                 first.__cause__ = error
             else:
                 logger.error("%s", text, exc_info=error)
+        except BaseException as error:
+            interrupt = error if interrupt is None else interrupt
+    if interrupt is not None:
+        raise interrupt from first
     if first is not None:
         raise first

@@ -443,14 +443,27 @@ def test_function_that_raises_does_not_undo_the_commit(
 
 
 @pytest.mark.usefixtures("context")
-def test_interrupt_of_a_function_goes_on(ledger: Ledger) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_interrupt_of_a_function_goes_on_once_the_others_were_called(
+    ledger: Ledger, interrupt: type[BaseException]
+) -> None:
+    seen: list[str] = []
 
-    with pytest.raises(KeyboardInterrupt):
+    def fail(error: BaseException) -> t.NoReturn:
+        raise error
+
+    with pytest.raises(interrupt, match="first") as caught:
         with transaction() as db:
             change(db, 1)
-            db.on_commit(interrupt)
+            for function in (
+                lambda: fail(interrupt("first")),
+                lambda: fail(ValueError("of its own")),
+                lambda: fail(interrupt("second")),
+                lambda: seen.append("called all the same"),
+            ):
+                db.on_commit(function)
+    assert seen == ["called all the same"]
+    assert isinstance(caught.value.__cause__, OnCommitError)
     assert ledger.rows == {1: 1, 2: 0}
 
 
