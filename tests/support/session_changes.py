@@ -44,6 +44,21 @@ USER_VARIABLES = [
 FUNCTIONS = [
     SessionChange("f: set", ("SELECT f_set()",), A, unseen=("mysql autocommit",)),
     SessionChange("f: into", ("SELECT f_into()",), A, unseen=(MARIADB, MYSQL)),
+    *(
+        SessionChange(f"{name}: @a := 1", (sql,), A, MARIADB, unseen=(MARIADB,))
+        for name, sql in (
+            ("f", "SELECT f_assign()"),
+            ("f, with DO", "SELECT f_do()"),
+            ("trigger", "INSERT INTO assigning VALUES (1)"),
+        )
+    ),
+    SessionChange(
+        "trigger: into",
+        ("INSERT INTO selecting VALUES (1)",),
+        A,
+        MARIADB,
+        unseen=(MARIADB,),
+    ),
     SessionChange(
         "f: variable",
         ("SELECT f_variable()",),

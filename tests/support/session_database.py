@@ -22,6 +22,10 @@ CREATE TABLE plain (id INT PRIMARY KEY) ENGINE=MyISAM
 CREATE TABLE numbered (id INT AUTO_INCREMENT PRIMARY KEY, n INT UNIQUE) ENGINE=InnoDB
 CREATE TABLE triggering (id INT) ENGINE=InnoDB
 CREATE TRIGGER sets BEFORE INSERT ON triggering FOR EACH ROW SET @a = 1
+CREATE TABLE selecting (id INT) ENGINE=InnoDB
+CREATE TRIGGER selects BEFORE INSERT ON selecting FOR EACH ROW SELECT 1 INTO @a
+CREATE TABLE assigning (id INT) ENGINE=InnoDB
+CREATE TRIGGER assigns BEFORE INSERT ON assigning FOR EACH ROW DO @a := 1
 CREATE TABLE locking (id INT) ENGINE=InnoDB
 CREATE TRIGGER locks BEFORE INSERT ON locking FOR EACH ROW DO GET_LOCK(DATABASE(), 0)
 CREATE VIEW locked AS SELECT GET_LOCK(DATABASE(), 0) AS seized
@@ -39,6 +43,8 @@ PROCEDURES = {
 FUNCTIONS = {
     "f_set": "SET @a = 1;",
     "f_into": "SELECT 1 INTO @a;",
+    "f_assign": "DECLARE n INT; SET n = (SELECT @a := 1);",
+    "f_do": "DO @a := 1;",
     "f_variable": "SET SESSION group_concat_max_len = 99;",
     "f_role": "SET ROLE {role};",
     "f_named": "DO GET_LOCK('{database}', 0);",
