@@ -13,6 +13,7 @@ import pytest
 from flask_mysqlpool import get_db
 from flask_mysqlpool import NotInitializedError
 from flask_mysqlpool import transaction
+from flask_mysqlpool.pool.transaction import TransactionEnded
 
 from ..support.flask_apps import MakeApp
 from ..support.ledger import change
@@ -271,14 +272,13 @@ def test_other_exception_after_a_swallowed_deadlock_is_kept(ledger: Ledger) -> N
 
 @pytest.mark.usefixtures("context")
 def test_swallowed_error_of_a_statement_that_committed(ledger: Ledger) -> None:
-    with pytest.raises(pymysql.err.OperationalError, match="ended the whole"):
+    with pytest.raises(TransactionEnded):
         with transaction() as db:
             change(db, 1)
             with pytest.raises(pymysql.Error):
                 execute(db, "DROP TRIGGER there_is_none")
-            with pytest.raises(pymysql.err.OperationalError) as caught:
+            with pytest.raises(TransactionEnded):
                 change(db, 2)
-            assert "nothing of it was committed" not in str(caught.value)
     assert ledger.rows == {1: 1, 2: 0}
 
 
