@@ -20,6 +20,7 @@ from .retrying import Retrying
 from .transaction import Characteristics
 from .transaction import characteristics_of
 from .transaction import IsolationLevel
+from .transaction import out_of_order
 from .transaction import Transaction
 
 _Self = t.TypeVar("_Self", bound="TransactionBlocks")
@@ -128,12 +129,14 @@ class TransactionBlocks(SessionAttributes):
                 # Nothing is to be undone where the block did not begin, but after an
                 # interrupt the server may have begun it.
                 began = transaction.depth > depth
+                ordered = transaction.depth <= depth + 1
                 undone = not began and isinstance(error, err.Error)
                 try:
                     undone = undone or transaction.roll_back(session, depth)
                 finally:
                     if not undone:
-                        self.close_because(session, error)
+                        reason = error if ordered else out_of_order()
+                        self.close_because(session, reason)
                 if began:
                     transaction.tell(error)
             raise

@@ -37,9 +37,8 @@ def lost_error(lost_by: BaseException) -> InterfaceError:
 
     :param lost_by: the error that ended it.
     """
-    return InterfaceError(
-        0, f"the connection was lost and is already closed: {lost_by}"
-    )
+    reason = str(lost_by) or type(lost_by).__name__  # such as KeyboardInterrupt
+    return InterfaceError(0, f"the connection was lost and is already closed: {reason}")
 
 
 def busy_error() -> ConnectionBusyError:

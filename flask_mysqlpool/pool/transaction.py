@@ -105,9 +105,7 @@ class Transaction:
         :param depth: how many there were when it began.
         """
         if self.depth != depth + 1:
-            raise err.ProgrammingError(
-                "a transaction block ended before another that began within it"
-            )
+            raise out_of_order()
         self._prove_guard()
         if depth:
             self._prove(f"RELEASE SAVEPOINT {_savepoint(depth)}")
@@ -301,6 +299,13 @@ class TransactionEnded(err.ProgrammingError):
             " that commits or rolls back (DDL does, also where it fails); what the"
             " block did is not all or nothing"
         )
+
+
+def out_of_order() -> err.ProgrammingError:
+    """Return why nothing more can be done within either of two blocks."""
+    return err.ProgrammingError(
+        "a transaction block ended before another that began within it"
+    )
 
 
 def _code(error: BaseException | None) -> object:
