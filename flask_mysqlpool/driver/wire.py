@@ -196,6 +196,12 @@ class WireConnection(PacketConnection):
         self._read_ok_packet()
 
     def next_result(self, unbuffered: bool = False) -> int:
+        if self._result is None or not self._result.has_next:
+            raise err.OperationalError(
+                CR.CR_COMMANDS_OUT_OF_SYNC,
+                "next_result() where no further result is to be read would wait for"
+                " ever: ask nextset() of a cursor, or read all rows first",
+            )
         self.touched = True
         return super().next_result(unbuffered)
 

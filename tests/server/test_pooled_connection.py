@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pymysql
 import pytest
 from pymysql.constants import CLIENT
+from pymysql.constants import CR
 from pymysql.constants import FIELD_TYPE
 from pymysql.cursors import Cursor
 from pymysql.cursors import DictCursor
@@ -419,3 +420,22 @@ def test_child_forked_in_mid_exchange(
     busy.end()
     db.close()
     check_sound(pool)
+
+
+# Further results
+
+
+@pytest.mark.parametrize("sql", ["", "SELECT 1", "DO 1", "unread"])
+def test_next_result_where_there_is_none_does_not_wait(
+    make_pool: MakePool, sql: str
+) -> None:
+    """Nothing would come: with a limit, that would end the connection."""
+    with make_pool(read_timeout=1).connection() as db:
+        if sql == "unread":
+            db.query(THREE, unbuffered=True)
+        elif sql:
+            db.query(sql)
+        with pytest.raises(pymysql.err.OperationalError, match="no further") as caught:
+            db.next_result()
+        assert caught.value.args[0] == CR.CR_COMMANDS_OUT_OF_SYNC
+        assert execute(db, "SELECT 2") == ((2,),)
