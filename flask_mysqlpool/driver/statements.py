@@ -70,6 +70,7 @@ _GAP_IF_NOT = re.compile(rf"{_MAYBE}|/\*.*?\*/", re.DOTALL)
 # At the end of a statement. With a quote it may be within a string; NUL may end it.
 _LINE_AT_END = re.compile(r"(?:--(?=[\x00-\x20\x7f]|\Z)|#)[^\n\0'\"`]*\Z")
 _NOTHING = " \t\n\r;"
+_DDL = {"ALTER", "CREATE", "DROP", "LOCK", "RENAME", "TRUNCATE"}
 _MAY_END_BLOCK = {"BEGIN", "COMMIT", "LOCK", "ROLLBACK", "START"}
 
 
@@ -86,6 +87,13 @@ def values_are_data(sql: str) -> bool:
     in a procedure.
     """
     return _KINDS.get(first_word(sql)) in (READ, WRITE)
+
+
+def commits_first(sql: str) -> bool:
+    """Return whether ``sql`` commits the open transaction before it does its work, as
+    DDL does. An error of that work, such as a deadlock, does not undo the commit.
+    """
+    return first_word(sql) in _DDL and "TEMPORARY" not in sql.upper()
 
 
 def first_words(sql: str) -> tuple[list[str], list[str]]:

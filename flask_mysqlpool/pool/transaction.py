@@ -13,6 +13,7 @@ from pymysql import err
 from pymysql.constants import ER
 
 from ..driver.session import Session
+from ..driver.statements import commits_first
 from ..driver.statements import kind_of
 from ..driver.statements import READ
 from ..driver.statements import values_are_data
@@ -29,7 +30,8 @@ GUARD = "flask_mysqlpool_guard"
 RELEASE_GUARD = f"RELEASE SAVEPOINT {GUARD}"
 # With these the server may have rolled the whole transaction back (MySQL manual, InnoDB
 # Error Handling).
-ROLLED_BACK = {ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, ER.CHECKREAD}
+DEADLOCKS = {ER.LOCK_DEADLOCK, ER.CHECKREAD}  # it has
+ROLLED_BACK = DEADLOCKS | {ER.LOCK_WAIT_TIMEOUT}
 
 
 class Transaction:
@@ -157,12 +159,14 @@ class Transaction:
         before it fails.
         """
         self.error = error
-        if _cannot_commit(session):
+        sql = session.last_statement
+        text = sql if isinstance(sql, str) else str(sql, "latin-1")
+        if values_are_data(text) and not session.runs_unseen(text):
             # If a savepoint was set, then for a procedure that nobody asked about yet.
             self._may_be_committed = self._guarded
         else:
-            deadlock = _code(error) in ROLLED_BACK - {ER.LOCK_WAIT_TIMEOUT}
-            self._may_be_committed = not deadlock
+            deadlock = _code(error) in DEADLOCKS
+            self._may_be_committed = not deadlock or commits_first(text)
 
     def check(self, session: Session, sql: str | bytes) -> None:
         """Make sure that the transaction still exists, before something is sent.
@@ -310,13 +314,6 @@ def out_of_order() -> err.ProgrammingError:
 
 def _code(error: BaseException | None) -> object:
     return error.args[0] if isinstance(error, err.MySQLError) and error.args else None
-
-
-def _cannot_commit(session: Session) -> bool:
-    """Return whether the last statement is one that never ends a transaction well."""
-    sql = session.last_statement
-    text = sql if isinstance(sql, str) else str(sql, "latin-1")
-    return values_are_data(text) and not session.runs_unseen(text)
 
 
 def _begin(session: Session, characteristics: Characteristics) -> int:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import typing as t
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import flask
 import pymysql
@@ -25,7 +26,9 @@ from ..support.flask_apps import MakeApp
 from ..support.ledger import change
 from ..support.ledger import Ledger
 from ..support.ledger import NOTHING
+from ..support.pools import MakePool
 from ..support.queries import execute
+from ..support.waiting import wait_until
 
 ENDED = "ended within its block"
 
@@ -225,6 +228,38 @@ def test_read_that_waits_too_long_after_a_procedure(
         other.rollback()
     assert ledger.rows == rows
     assert len(tries) == (1 if commits else 2)
+
+
+def test_deadlock_of_a_statement_that_committed_first(
+    make_pool: MakePool, ledger: Ledger
+) -> None:
+    """The server rolls back the transaction of that statement, not the one before."""
+    ledger.ask("CREATE TABLE ballast (id INT PRIMARY KEY) ENGINE=InnoDB")
+    rows = ", ".join(f"({n})" for n in range(100))
+    waiting = "SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'"
+    with (
+        make_pool().connection() as db,
+        contextlib.closing(ledger.connect()) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        execute(other, f"INSERT INTO ballast VALUES {rows}")  # spared: it changed more
+        change(other, 2)
+
+        @db.transactional(tries=2)
+        def body() -> None:
+            change(db, 1)
+            execute(db, "CREATE TABLE copied ENGINE=InnoDB SELECT * FROM ledger")
+
+        done = thread.submit(body)
+        wait_until(lambda: ledger.ask(waiting)[0][1] == "1")
+        change(other, 1)
+        other.rollback()
+        with pytest.raises(pymysql.err.ProgrammingError, match=ENDED) as caught:
+            done.result(60)
+    cause = caught.value.__cause__
+    assert isinstance(cause, pymysql.err.OperationalError)
+    assert cause.args[0] == ER.LOCK_DEADLOCK
+    assert ledger.rows == {1: 1, 2: 0}
 
 
 # Where a timeout rolls back the whole transaction

@@ -17,6 +17,7 @@ from flask_mysqlpool.driver import unseen
 from flask_mysqlpool.driver.lexemes import parameters_are_values
 from flask_mysqlpool.driver.lexemes import without_values
 from flask_mysqlpool.driver.statements import beyond_reset
+from flask_mysqlpool.driver.statements import commits_first
 from flask_mysqlpool.driver.statements import core_of
 from flask_mysqlpool.driver.statements import counts_found_rows
 from flask_mysqlpool.driver.statements import ends_block
@@ -442,3 +443,21 @@ def test_use_is_beyond_a_reset_where_there_was_no_database(
 def test_core(sql: str, core: str) -> None:
     start, end = core_of(sql)
     assert sql[start:end] == core
+
+
+@pytest.mark.parametrize(
+    ("sql", "first"),
+    [
+        ("CREATE TABLE a SELECT * FROM b", True),
+        ("/* x */ create or replace table a (n INT)", True),
+        ("/*!50000 TRUNCATE a */", True),
+        ("LOCK TABLES a WRITE", True),
+        ("CREATE TEMPORARY TABLE a SELECT * FROM b", False),
+        ("CREATE OR REPLACE TEMPORARY TABLE a (n INT)", False),
+        ("UPDATE a SET n = 1", False),
+        ("CALL p()", False),
+        ("SET @a = 1", False),
+    ],
+)
+def test_statements_that_commit_before_they_begin(sql: str, first: bool) -> None:
+    assert commits_first(sql) is first
