@@ -379,6 +379,9 @@ def committed(ledger: Ledger) -> t.Any:
 def test_block_does_not_commit_what_was_written_unseen(
     open_transaction: t.Any, ledger: Ledger, sql: str
 ) -> None:
+    mariadb = "MariaDB" in open_transaction.get_server_info()
+    if sql.startswith("CREATE") and not mariadb:
+        pytest.skip("MySQL refuses it")
     execute(open_transaction, sql)
     assert open_transaction.uncommitted
     with pytest.raises(pymysql.err.ProgrammingError, match="before it"):

@@ -101,7 +101,7 @@ def leaves_no_socket(resolver: Resolver) -> Iterator[None]:
         gate.set()
     wait_until(lambda: not lookup_threads())
     gc.collect()
-    assert open_sockets() == before
+    wait_until(lambda: open_sockets() <= before)  # others may close one meanwhile
 
 
 @pytest.fixture
