@@ -80,13 +80,10 @@ def calls_stored_function(sql: str, backslashes: bool) -> bool:
 
     :param backslashes: they escape, in the session's SQL mode.
     """
-    long = len(sql) > MAX_SEARCHED
-    if not ("(" in sql if long else _calls_unknown(sql)):
+    if len(sql) > MAX_SEARCHED:
+        return "(" in sql and first_word(sql) in _CALL_FUNCTIONS
+    if not _calls_unknown(sql) or (word := first_word(sql)) not in _CALL_FUNCTIONS:
         return False
-    if (word := first_word(sql)) not in _CALL_FUNCTIONS:
-        return False
-    if long:
-        return True
     if word == "CREATE" and "TEMPORARY" not in sql.upper():
         return False  # it commits, or runs nothing
     # A name within a string or a comment is none, nor is a part of one in quotes.
