@@ -5,6 +5,7 @@ Rule: nothing is kept of a name that the loader does not know.
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 import typing as t
@@ -127,9 +128,9 @@ class Pools(dict[str, Pool]):
         pool = self.loaded.find(name)
         if pool is not None:
             return pool
+        if call.error is not None:
+            raise _of_ones_own(call.error)
         try:
-            if call.error is not None:
-                raise call.error
             return self._load_anew(name)
         except Exception as error:
             call.error = error
@@ -167,3 +168,16 @@ def _unknown(name: t.Any) -> UnknownBindError:
         f"there is no bind {name!r}: it is not in MYSQLPOOL_BINDS, and the bind_loader"
         " does not know it"
     )
+
+
+def _of_ones_own(error: Exception) -> Exception:
+    """Return an error of the same kind for one more caller: a shared one would gather
+    the frames of all, with what is in them of other requests.
+    """
+    try:
+        own: object = copy.copy(error)
+    except Exception:  # its class cannot be made of its arguments
+        own = None
+    if type(own) is type(error) and own is not error:
+        return own
+    return RuntimeError(f"the bind loader raised {type(error).__name__}")

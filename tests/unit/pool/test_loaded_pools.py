@@ -8,6 +8,7 @@ import contextlib
 import gc
 import sys
 import threading
+import traceback
 import typing as t
 import weakref
 from collections import Counter
@@ -142,6 +143,15 @@ def test_error_of_the_loader_reaches_all_who_wait_and_nobody_later(
     go_on.set()
     for thread in threads:
         thread.join(10)
+    # Each has an error of its own: one of all would have the frames of all.
+    assert len({id(error) for error in outcomes}) == 4
+    for error in outcomes:
+        asked = [
+            f
+            for f, _ in traceback.walk_tb(error.__traceback__)
+            if f.f_code is ask.__code__
+        ]
+        assert len(asked) == 1
     assert [type(each) for each in outcomes] == [Down] * 4
     assert tenants.asked["t1"] == 1
     tenants.before = lambda name: None
